@@ -1,0 +1,73 @@
+/* The command table, and what each command does. Commands know no protocol. */
+#ifndef KV_COMMAND_H
+#define KV_COMMAND_H
+
+#include "kv/bytes.h"
+#include "kv/moment.h"
+#include "kv/reply.h"
+
+#include <stdbool.h>
+
+struct node;
+struct session;
+
+/* A promise that a reply has to wait for. */
+struct command_wait {
+    bool wanted;
+    bool counts; /* WAIT: the reply is the count itself, whatever it is */
+    uint64_t stamp; /* of the write that is to be confirmed */
+    uint64_t peers; /* how many have to */
+    uint64_t timeout_ms; /* 0 = none */
+};
+
+struct command_call {
+    struct node *node;
+    struct session *session;
+    const struct bytes *words; /* words[0] is the command's name */
+    size_t word_count;
+    struct moment now;
+    struct reply *reply;
+    uint64_t written; /* out: the stamp of the last record the command wrote, 0 = none */
+    struct command_wait wait; /* out */
+    bool quit; /* out: the client has asked to leave */
+};
+
+struct command {
+    const char *name;
+    void (*run)(struct command_call *call);
+    size_t words_min, words_max; /* the name included */
+    size_t rest_index; /* which word takes the rest of a line; 0 = none */
+    const char *usage; /* the words after the name */
+    const char *summary;
+};
+
+/* NULL when there is no such command. Any case. */
+const struct command *command_find(struct bytes name);
+
+/* Runs the command named by words[0], or answers why not. */
+void command_run(struct command_call *call);
+
+/* Adds every command's usage and summary to `out`, a line each; or one command's. */
+void command_help(struct buffer *out, const struct command *only);
+
+/* command_keys.c */
+void command_set(struct command_call *call);
+void command_get(struct command_call *call);
+void command_del(struct command_call *call);
+void command_exists(struct command_call *call);
+void command_setex(struct command_call *call);
+void command_expire(struct command_call *call);
+void command_ttl(struct command_call *call);
+void command_persist(struct command_call *call);
+void command_keys(struct command_call *call);
+void command_count(struct command_call *call);
+
+/* command_server.c */
+void command_ping(struct command_call *call);
+void command_info(struct command_call *call);
+void command_peers(struct command_call *call);
+void command_wait(struct command_call *call);
+void command_help_reply(struct command_call *call);
+void command_quit(struct command_call *call);
+
+#endif

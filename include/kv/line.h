@@ -1,0 +1,38 @@
+/* The line protocol: bytes to words. docs/protocol.md specifies it. */
+#ifndef KV_LINE_H
+#define KV_LINE_H
+
+#include "kv/buffer.h"
+
+/* Words of one line at most: a command with more keys than that is sent as several. */
+#define LINE_WORDS_MAX 1024u
+
+/* No word of a line takes the rest of it. */
+#define LINE_NO_REST 0u
+
+/* Finds the line at the front of `from`: ends at \n; a \r before it is not part of the line.
+ *
+ * searched  how many bytes at the front are known to hold no \n (0 if unknown)
+ * Returns   > 0 the bytes consumed, *line being the line without its end; 0 when the end of the
+ *           line is not in `from` yet. */
+size_t line_next(struct bytes from, size_t searched, struct bytes *line);
+
+/* The first word of a line, empty for a blank line. */
+struct bytes line_first_word(struct bytes line);
+
+/* Splits a line into words at spaces and tabs.
+ *
+ * A word that begins with " is a quoted string: \" \\ \xHH stand for the bytes they name. Word
+ * number rest_index (if not LINE_NO_REST) is everything after the single space that follows the
+ * word before it, verbatim and possibly empty.
+ *
+ * words    at least LINE_WORDS_MAX; they point into the line, or into scratch for quoted ones
+ * scratch  emptied first; grows to at most the line's size
+ * Returns  the number of words, -E2BIG when there are more than LINE_WORDS_MAX, -EBADMSG for a
+ *          malformed quoted string, -ENOMEM. */
+int line_split(struct bytes line, size_t rest_index, struct bytes *words, struct buffer *scratch);
+
+/* Appends a key as a person could type it back: as it is, or quoted if it needs that. */
+void line_append_key(struct buffer *out, struct bytes key);
+
+#endif

@@ -1,0 +1,152 @@
+/* A link: one connection between two nodes.
+ *
+ * The node that dialled is its sender: it pushes the writes of its own clients, and serves deltas
+ * from its store. The node that accepted is its receiver: it merges, acknowledges, and asks. So
+ * two nodes that know each other have two links, one each way.
+ *
+ *     sender                                     receiver
+ *       | 00 'K' 'V' 'P'  HELLO ------------------> |   state HELLO
+ *       | <------------------------ HELLO / REFUSED |
+ *       |                                           |   state HOLD: heartbeats only
+ *       | <--------------------------- STREAM after |   the ring may go on from there, or
+ *       | <------------------- DELTA_REQUEST vector |   something else is missing too
+ *       | DELTA_BEGIN, DELTA_RECORDS…, DELTA_MARK…  |   state LIVE
+ *       | RECORDS… --------------------------------> |
+ *       | GAP -------------------------------------> |   the ring was too short: back to HOLD
+ *
+ * What each frame may be sent by and in which state is the table `rules` in link.c. A comparison
+ * of both sides' lists (for what no vector tells) will be one more state there, beside LIVE. */
+#ifndef KV_LINK_H
+#define KV_LINK_H
+
+#include "kv/frame.h"
+#include "kv/journal.h"
+#include "kv/list.h"
+#include "kv/moment.h"
+#include "kv/record.h"
+#include "kv/store.h"
+#include "kv/vector.h"
+
+#define LINK_HEARTBEAT_MS 1000u
+#define LINK_SILENCE_MS   5000u
+
+/* A link's output is filled up to about this, from ring or store, whenever there is less. */
+#define LINK_OUTPUT_BYTES (256u << 10)
+
+/* A RECORDS or DELTA_RECORDS frame is closed when it has this much; one record may be larger. */
+#define LINK_FRAME_BYTES (64u << 10)
+
+/* Entries a delta scan looks at in one turn of the loop. */
+#define LINK_SCAN_ENTRIES 2048u
+
+/* How long a peer's vector may stay ahead before the difference is fetched from that peer. */
+#define LINK_AHEAD_MS 2000u
+
+#define LINK_REASON_BYTES 160u
+#define LINK_WHO_BYTES    64u
+
+struct node;
+struct member;
+struct address;
+
+enum link_role { LINK_SENDER, LINK_RECEIVER };
+
+enum link_state {
+    LINK_HELLO, /* the handshake */
+    LINK_HOLD, /* heartbeats only: the receiver has not said yet how to close the gap */
+    LINK_LIVE, /* the sender's writes flow */
+    LINK_CLOSED /* to be disconnected; the reason says why */
+};
+
+/* A delta being served. */
+struct link_scan {
+    bool active;
+    bool cursor_open;
+    uint32_t partition; /* being scanned, or next */
+    uint64_t stamp_covered; /* partitions without a stamp above this have nothing to send */
+    struct vector wanted; /* the receiver's vector: what it has */
+    struct store_cursor cursor;
+};
+
+struct link {
+    struct node *node;
+    struct list all; /* among the node's links */
+    void *owner; /* the shell's, for finding its connection; NULL in the beginning */
+    enum link_role role;
+    enum link_state state;
+    struct address *address; /* sender: what was dialled; borrowed */
+    struct member *member; /* once past the handshake; borrowed */
+    char who[LINK_WHO_BYTES]; /* the other end, for people: "IP:port" */
+    char host[LINK_WHO_BYTES]; /* its IP */
+    char reason[LINK_REASON_BYTES]; /* why it was closed; "" = quietly */
+    bool refused; /* closed by the rules of the handshake, not by a fault */
+    bool finishing; /* closed once its output has left */
+    bool proven; /* receiver: a frame came after the handshake */
+    uint64_t origin; /* the other end's run */
+    struct buffer in;
+    struct buffer out;
+    size_t unsent; /* bytes of output taken by the shell that it has not sent yet */
+    uint64_t heard_mono_ms;
+    uint64_t members_told; /* the generation of members last sent */
+    struct vector vector; /* the other end's, as it last told */
+    struct vector told; /* ours, as the other end was last told */
+
+    /* sender */
+    struct journal_reader reader;
+    uint64_t acks_asked; /* the stamp for which an ack was last asked for */
+    struct link_scan scan;
+
+    /* receiver */
+    uint64_t floor; /* the sender cannot stream from before this stamp */
+    uint64_t pending_after, pending_through; /* live records beyond a gap; 0, 0 = none */
+    struct vector delta_vector; /* the sender's when the scan began */
+    bool delta_begun;
+    uint32_t delta_partitions; /* complete so far */
+    uint64_t delta_records; /* received so far */
+    bool delta_wanted; /* something is missing that only a delta brings */
+    uint64_t ahead_mono_ms; /* when the next two were noted; 0 = not noted */
+    struct vector ahead_theirs, ahead_ours;
+};
+
+/* Begins a link on a connection that stands: after dialling `address`, or, with NULL, after
+ * accepting a connection that began with FRAME_MAGIC (which is not fed to the link). l is the
+ * caller's memory; the node is borrowed; the rest is copied. who: the other end as "IP:port". */
+void link_open(struct link *l, struct node *n, struct moment now, struct address *address,
+               const char *who, const char *host);
+
+/* The connection is gone or about to be: plans the next dial, aborts what was under way. */
+void link_close(struct link *l, struct moment now);
+
+/* Bytes that arrived; borrowed for the call. */
+void link_read(struct link *l, struct moment now, struct bytes bytes);
+
+/* Fills the link's output from ring and store while there is room. The shell sends and consumes
+ * it; or moves the buffer away to send later, adds its size to l->unsent, and subtracts it when it
+ * has left. */
+struct buffer *link_output(struct link *l);
+
+/* Tells the other end this node's clock, and what its vector has gained since it was last told. */
+void link_send_heartbeat(struct link *l, struct moment now);
+
+/* Decides for every receiving link of the node how its gap shall be closed, and asks. */
+void link_consider_all(struct node *n);
+
+/* Silences, and questions that are due. */
+void link_tick(struct link *l, struct moment now);
+
+/* Whether the connection shall be ended now. */
+bool link_is_finished(const struct link *l);
+
+/* Whether a scan could go on at once. */
+bool link_is_busy(const struct link *l);
+
+/* What waits to be sent: output and ring. */
+uint64_t link_queued_bytes(const struct link *l);
+
+/* hello, hold, live, delta, closed */
+const char *link_state_name(const struct link *l);
+
+/* Ends a link by this node's own decision. An empty reason closes it without a word in the log. */
+__attribute__((format(printf, 2, 3))) void link_fail(struct link *l, const char *reason, ...);
+
+#endif

@@ -1,0 +1,127 @@
+/* The node: store, journal, vector, members, sessions and links, tied together.
+ *
+ * It does nothing by itself and calls nobody: the shell feeds sessions and links, calls node_tick
+ * when its deadline comes, and drains what is ready. */
+#ifndef KV_NODE_H
+#define KV_NODE_H
+
+#include "kv/journal.h"
+#include "kv/link.h"
+#include "kv/list.h"
+#include "kv/members.h"
+#include "kv/moment.h"
+#include "kv/notice.h"
+#include "kv/random.h"
+#include "kv/session.h"
+#include "kv/stamp.h"
+#include "kv/store.h"
+#include "kv/vector.h"
+
+#define NODE_TICK_MS 100u
+
+/* A record stamped this far ahead of a clock is possible; younger tombstones are not dropped. */
+#define NODE_CLOCK_DRIFT_MS 5000u
+
+/* Texts are borrowed for the node's life. */
+struct node_config {
+    const char *name; /* 1..MEMBER_NAME_BYTES bytes */
+    const char *cluster; /* likewise */
+    const char *version;
+    const char *advertise_host; /* "" = as peers see it */
+    uint16_t advertise_port; /* where peers reach this node */
+    uint64_t origin; /* > 0, random, new at every start */
+    uint64_t random_seed;
+    uint32_t min_acks;
+    uint64_t ack_timeout_ms;
+    uint64_t max_memory_bytes; /* 0 = no limit */
+    uint64_t max_value_bytes;
+    uint64_t journal_bytes;
+    uint64_t keys_limit;
+    uint64_t max_output_bytes;
+};
+
+struct node_counters {
+    uint64_t commands;
+    uint64_t peer_bytes_sent, peer_bytes_received;
+    uint64_t records_received; /* from peers, won or not */
+    uint64_t deltas_received, deltas_served;
+};
+
+struct node {
+    struct node_config config;
+    struct heap *heap;
+    struct store *store;
+    struct journal journal;
+    struct vector vector; /* what has been merged here */
+    struct stamp_clock clock;
+    struct members members;
+    struct random random;
+    struct notices notices;
+    struct node_counters counters;
+    struct list sessions, waiting; /* struct session, by .all and .waiting */
+    struct list ready; /* likewise by .ready: the shell empties it every turn */
+    struct list links; /* struct link, by .all */
+    uint32_t session_count;
+    uint64_t last_write; /* the stamp of the last record written here */
+    uint64_t acks_wanted; /* peers shall confirm this stamp at once: somebody waits for it */
+    bool acks_arrived; /* held replies may be due */
+    struct link *delta; /* the one link through which a delta is being received, or NULL */
+    uint32_t scans; /* deltas being served */
+    uint32_t collect_next; /* the partition at which the search for tombstones goes on */
+    uint64_t heartbeat_mono_ms;
+    uint64_t tick_mono_ms;
+    struct moment started;
+    char refusal[LINK_REASON_BYTES]; /* the last one logged … */
+    uint64_t refusal_mono_ms; /* … and when */
+    struct buffer scratch; /* for one call at a time: unquoted words, texts */
+};
+
+/* heap and config's texts: borrowed. Returned, NULL when out of memory. */
+struct node *node_new(const struct node_config *config, struct heap *heap, struct moment now);
+
+/* Every session and link must have been closed before. */
+void node_free(struct node *n);
+
+/* Stamps a record of this node's clients, merges it and journals it. rec's key, value, expiry and
+ * kind are given. 0 with rec's stamp and origin filled in, or -ENOMEM with nothing changed. */
+int node_write(struct node *n, struct moment now, struct record *rec);
+
+/* Merges a record that a peer sent. 0, or -ENOMEM with nothing changed. */
+int node_receive(struct node *n, const struct record *rec);
+
+/* How many members have confirmed everything written here up to `stamp`. */
+uint32_t node_confirmations(const struct node *n, uint64_t stamp);
+
+/* Everything that is due at this time. Returns the monotonic time of the next call. */
+uint64_t node_tick(struct node *n, struct moment now);
+
+/* Releases held replies whose acks have come. Called by the shell once a turn, before it drains
+ * the sessions. */
+void node_release(struct node *n, struct moment now);
+
+/* The next address to dial now, or NULL. The caller dials it and calls link_open or
+ * node_dial_failed. It is in state ADDRESS_DIALING from here on. */
+struct address *node_next_dial(struct node *n, struct moment now);
+
+/* The shell could not resolve or reach an address. reason: copied. */
+void node_dial_failed(struct node *n, struct address *a, struct moment now, const char *reason);
+
+/* Whether some link has scanning to do and room for its output: then the loop should not sleep. */
+bool node_is_busy(const struct node *n);
+
+/* Whether every linked peer has confirmed all that was written here. */
+bool node_is_drained(const struct node *n);
+
+/* How far, in milliseconds, a member is behind in what was written here. */
+uint64_t node_lag_ms(const struct node *n, const struct member *m, struct moment now);
+
+/* Members to whom links stand in both directions. */
+uint32_t node_linked_count(const struct node *n);
+
+/* Members, and addresses at which nobody was identified yet. */
+uint32_t node_expected_count(const struct node *n);
+
+/* collect.c: drops, in rotation over the partitions, tombstones that nobody needs any more. */
+void node_collect(struct node *n, struct moment now);
+
+#endif

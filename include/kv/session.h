@@ -1,0 +1,65 @@
+/* A session: one client's connection, from its bytes to the replies it may have.
+ *
+ * The shell feeds what arrives, and takes what may leave. A write's reply is held back until its
+ * promise is kept (--min-acks); replies behind it wait with it, since answers keep their order. */
+#ifndef KV_SESSION_H
+#define KV_SESSION_H
+
+#include "kv/buffer.h"
+#include "kv/list.h"
+#include "kv/moment.h"
+
+struct node;
+
+struct session {
+    struct node *node;
+    struct list all; /* among the node's sessions */
+    struct list waiting; /* among those with held replies */
+    struct list ready; /* among those with something to send, or finished */
+    struct buffer in; /* a command that has not arrived whole, or commands that must wait */
+    size_t in_searched; /* bytes of `in` known to hold no line end */
+    struct buffer out; /* replies that may leave */
+    struct buffer held; /* replies behind the first hold */
+    struct buffer holds; /* a queue of struct hold, oldest first */
+    uint64_t last_write; /* the stamp of this session's last write, 0 = none */
+    size_t unsent; /* bytes taken by the shell that it has not sent yet */
+    bool input_ended; /* the client will send no more */
+    bool closing; /* nothing more is read; the connection ends once all was sent */
+    bool failed; /* out of memory: the connection ends at once */
+};
+
+/* s is the caller's memory, the node borrowed for its life. */
+void session_init(struct session *s, struct node *node);
+void session_close(struct session *s);
+
+/* Bytes that arrived; borrowed for the call. Executes what is complete. */
+void session_read(struct session *s, struct moment now, struct bytes bytes);
+
+/* The client has ended its side. What came last counts even without its line end. */
+void session_read_end(struct session *s, struct moment now);
+
+/* The replies that may leave. The shell sends and consumes them in place; or it moves the buffer
+ * away to send later, adds its size to s->unsent, and calls session_sent when it has left. */
+static inline struct buffer *session_output(struct session *s)
+{
+    return &s->out;
+}
+void session_sent(struct session *s, size_t size);
+
+/* Goes on with commands that had to wait until replies were sent. */
+void session_resume(struct session *s, struct moment now);
+
+/* False while the client is not reading its replies: then its commands wait, and it shall not be
+ * read from. */
+bool session_wants_input(const struct session *s);
+
+/* Whether the connection shall be ended now. */
+bool session_finished(const struct session *s);
+
+/* Releases the held replies whose promise is kept or whose time is over. Called by the node. */
+void session_release(struct session *s, struct moment now);
+
+/* When the next held reply's time is over; MOMENT_NEVER when none is held. Monotonic ms. */
+uint64_t session_deadline(const struct session *s);
+
+#endif

@@ -1,0 +1,11 @@
+/* What happens when a CHECK fails: say where, and stop. */
+#include "kv/check.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+_Noreturn void check_failed(const char *condition, const char *file, int line)
+{
+    fprintf(stderr, "%s:%d: check failed: %s\n", file, line, condition);
+    abort();
+}
