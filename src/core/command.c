@@ -1,0 +1,83 @@
+/* The command table. */
+#include "kv/command.h"
+
+#include "kv/line.h"
+#include "kv/node.h"
+
+/* Sorted by name: command_find searches by halves. */
+static const struct command commands[] = {
+    {"COUNT", command_count, 1, 1, 0, "", "the number of keys"},
+    {"DEL", command_del, 2, LINE_WORDS_MAX, 0, "key [key ...]",
+     "delete keys; answers how many there were"},
+    {"EXISTS", command_exists, 2, LINE_WORDS_MAX, 0, "key [key ...]",
+     "how many of the keys there are"},
+    {"EXPIRE", command_expire, 3, 3, 0, "key seconds",
+     "let a key expire; 1, or 0 if there is no such key"},
+    {"GET", command_get, 2, 2, 0, "key", "the key's value, or NOT_FOUND"},
+    {"HELP", command_help_reply, 1, 2, 0, "[command]", "this list, or one command's line of it"},
+    {"INFO", command_info, 1, 2, 0, "[section]", "facts and counters of this node, name:value"},
+    {"KEYS", command_keys, 2, 2, 0, "glob", "the keys that match, such as user:*"},
+    {"PEERS", command_peers, 1, 1, 0, "", "the other members, as this node sees them"},
+    {"PERSIST", command_persist, 2, 2, 0, "key",
+     "take a key's expiry away; 1, or 0 if it had none"},
+    {"PING", command_ping, 1, 2, 1, "[text]", "+PONG, or the text"},
+    {"QUIT", command_quit, 1, 1, 0, "", "end the connection"},
+    {"SET", command_set, 3, 3, 2, "key value", "store a value: the rest of the line"},
+    {"SETEX", command_setex, 4, 4, 3, "key seconds value", "store a value that expires"},
+    {"TTL", command_ttl, 2, 2, 0, "key", "seconds until the key expires; -1 never, -2 no such key"},
+    {"WAIT", command_wait, 3, 3, 0, "peers milliseconds",
+     "wait until so many peers have this connection's last write; answers how many do"},
+};
+#define COMMAND_COUNT (sizeof commands / sizeof commands[0])
+
+/* Longer than any command's name. */
+#define NAME_BYTES_MAX 16
+
+const struct command *command_find(struct bytes name)
+{
+    uint8_t upper[NAME_BYTES_MAX];
+    if (name.size > sizeof upper)
+        return NULL;
+    for (size_t i = 0; i < name.size; i++) {
+        uint8_t c = name.data[i];
+        upper[i] = c >= 'a' && c <= 'z' ? (uint8_t)(c - 'a' + 'A') : c;
+    }
+    size_t low = 0, high = COMMAND_COUNT;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        int order = bytes_compare(bytes_of(upper, name.size), bytes_text(commands[middle].name));
+        if (order == 0)
+            return &commands[middle];
+        if (order < 0)
+            high = middle;
+        else
+            low = middle + 1;
+    }
+    return NULL;
+}
+
+void command_run(struct command_call *call)
+{
+    struct bytes name = call->words[0];
+    const struct command *command = command_find(name);
+    call->node->counters.commands++;
+    if (command == NULL) {
+        int shown = name.size < 64 ? (int)name.size : 64;
+        reply_error(call->reply, "unknown command '%.*s'; HELP lists the commands", shown,
+                    (const char *)name.data);
+    } else if (call->word_count < command->words_min || call->word_count > command->words_max) {
+        reply_error(call->reply, "wrong number of words for %s; usage: %s%s%s", command->name,
+                    command->name, command->usage[0] == 0 ? "" : " ", command->usage);
+    } else {
+        command->run(call);
+    }
+}
+
+void command_help(struct buffer *out, const struct command *only)
+{
+    for (size_t i = 0; i < COMMAND_COUNT; i++) {
+        const struct command *c = &commands[i];
+        if (only == NULL || only == c)
+            buffer_printf(out, "%-8s%-22s%s\n", c->name, c->usage, c->summary);
+    }
+}

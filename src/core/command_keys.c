@@ -1,0 +1,223 @@
+/* Commands on keys and their values. */
+#include "kv/command.h"
+#include "kv/node.h"
+
+#include <inttypes.h>
+
+/* Far enough for anybody, near enough that milliseconds do not overflow. */
+#define EXPIRE_SECONDS_MAX (UINT64_C(100) * 366 * 24 * 3600)
+
+#define NO_SECONDS_TEXT "a whole number of seconds, at most 3162240000, was expected, not '%.*s'"
+_Static_assert(EXPIRE_SECONDS_MAX == 3162240000, "the text above names the number");
+
+static bool key_is_valid(struct command_call *call, struct bytes key)
+{
+    if (key.size >= 1 && key.size <= RECORD_KEY_BYTES_MAX)
+        return true;
+    if (key.size == 0)
+        reply_error(call->reply, "a key takes at least 1 byte");
+    else
+        reply_error(call->reply, "key of %zu bytes; a key takes at most %u", key.size,
+                    RECORD_KEY_BYTES_MAX);
+    return false;
+}
+
+static bool fits_memory(const struct node *n, const struct record *rec)
+{
+    uint64_t limit = n->config.max_memory_bytes;
+    uint64_t used = store_memory_bytes(n->store);
+    uint64_t wanted = store_entry_bytes(rec->key.size, rec->value.size, rec->expires_ms != 0);
+    struct record old;
+    if (limit == 0 || used + wanted <= limit)
+        return true;
+    if (!store_find(n->store, rec->key, &old))
+        return false;
+    return wanted <= store_entry_bytes(old.key.size, old.value.size, old.expires_ms != 0);
+}
+
+/* Writes a live record, or answers why not. */
+static bool write_value(struct command_call *call, struct bytes key, struct bytes value,
+                        uint64_t expires_ms)
+{
+    struct node *n = call->node;
+    struct record rec = {.key = key, .value = value, .expires_ms = expires_ms};
+    if (!key_is_valid(call, key))
+        return false;
+    if (value.size > n->config.max_value_bytes) {
+        reply_error(call->reply,
+                    "value of %zu bytes; a value takes at most %" PRIu64 " (--max-value)",
+                    value.size, n->config.max_value_bytes);
+        return false;
+    }
+    if (!fits_memory(n, &rec)) {
+        reply_error(call->reply,
+                    "memory is full at %" PRIu64 " bytes (--max-memory); delete keys "
+                    "or raise the limit",
+                    n->config.max_memory_bytes);
+        return false;
+    }
+    if (node_write(n, call->now, &rec) != 0) {
+        reply_error(call->reply, "out of memory; nothing was written");
+        return false;
+    }
+    call->written = rec.stamp;
+    return true;
+}
+
+static bool delete_key(struct command_call *call, struct bytes key)
+{
+    struct record rec;
+    if (!store_get(call->node->store, key, call->now.wall_ms, &rec))
+        return false;
+    rec = (struct record){.key = key, .tombstone = true};
+    if (node_write(call->node, call->now, &rec) != 0)
+        return false;
+    call->written = rec.stamp;
+    return true;
+}
+
+static bool parse_seconds(struct command_call *call, struct bytes word, int64_t *seconds)
+{
+    if (bytes_parse_i64(word, seconds) && *seconds <= (int64_t)EXPIRE_SECONDS_MAX)
+        return true;
+    reply_error(call->reply, NO_SECONDS_TEXT, (int)(word.size < 40 ? word.size : 40),
+                (const char *)word.data);
+    return false;
+}
+
+static uint64_t expiry_at(const struct command_call *call, int64_t seconds)
+{
+    return call->now.wall_ms + (uint64_t)seconds * 1000;
+}
+
+void command_set(struct command_call *call)
+{
+    if (write_value(call, call->words[1], call->words[2], 0))
+        reply_ok(call->reply);
+}
+
+void command_setex(struct command_call *call)
+{
+    int64_t seconds;
+    if (!parse_seconds(call, call->words[2], &seconds))
+        return;
+    if (seconds <= 0)
+        reply_error(call->reply, "a value can only expire after 1 second or more");
+    else if (write_value(call, call->words[1], call->words[3], expiry_at(call, seconds)))
+        reply_ok(call->reply);
+}
+
+void command_get(struct command_call *call)
+{
+    struct record rec;
+    if (store_get(call->node->store, call->words[1], call->now.wall_ms, &rec))
+        reply_value(call->reply, rec.value);
+    else
+        reply_missing(call->reply);
+}
+
+void command_del(struct command_call *call)
+{
+    int64_t deleted = 0;
+    for (size_t i = 1; i < call->word_count; i++)
+        deleted += delete_key(call, call->words[i]);
+    reply_number(call->reply, deleted);
+}
+
+void command_exists(struct command_call *call)
+{
+    struct record rec;
+    int64_t found = 0;
+    for (size_t i = 1; i < call->word_count; i++)
+        found += store_get(call->node->store, call->words[i], call->now.wall_ms, &rec);
+    reply_number(call->reply, found);
+}
+
+/* Writes a record that is in the store again, with another expiry. Answers 1, or why not. */
+static void rewrite(struct command_call *call, const struct record *rec, uint64_t expires_ms)
+{
+    struct buffer value; /* a copy: the merge frees what rec points to */
+    buffer_init(&value, call->node->heap);
+    buffer_append(&value, rec->value);
+    if (buffer_failed(&value))
+        reply_error(call->reply, "out of memory; nothing was written");
+    else if (write_value(call, call->words[1], buffer_bytes(&value), expires_ms))
+        reply_number(call->reply, 1);
+    buffer_close(&value);
+}
+
+void command_expire(struct command_call *call)
+{
+    int64_t seconds;
+    struct record rec;
+    if (!parse_seconds(call, call->words[2], &seconds))
+        return;
+    if (!store_get(call->node->store, call->words[1], call->now.wall_ms, &rec))
+        reply_number(call->reply, 0);
+    else if (seconds <= 0)
+        reply_number(call->reply, delete_key(call, call->words[1]));
+    else
+        rewrite(call, &rec, expiry_at(call, seconds));
+}
+
+void command_persist(struct command_call *call)
+{
+    struct record rec;
+    if (!store_get(call->node->store, call->words[1], call->now.wall_ms, &rec) ||
+        rec.expires_ms == 0)
+        reply_number(call->reply, 0);
+    else
+        rewrite(call, &rec, 0);
+}
+
+void command_ttl(struct command_call *call)
+{
+    struct record rec;
+    if (!store_get(call->node->store, call->words[1], call->now.wall_ms, &rec))
+        reply_number(call->reply, -2);
+    else if (rec.expires_ms == 0)
+        reply_number(call->reply, -1);
+    else
+        reply_number(call->reply, (int64_t)((rec.expires_ms - call->now.wall_ms + 500) / 1000));
+}
+
+/* Calls reply_key for every live key that matches, or only counts them. */
+static uint64_t each_match(struct command_call *call, bool answer)
+{
+    uint64_t count = 0;
+    struct record rec;
+    for (uint32_t p = 0; p < STORE_PARTITIONS; p++) {
+        struct store_cursor cursor;
+        store_cursor_open(&cursor, call->node->store, p);
+        while (store_cursor_next(&cursor, &rec)) {
+            if (rec.tombstone || record_expired(&rec, call->now.wall_ms) ||
+                !bytes_match_glob(call->words[1], rec.key))
+                continue;
+            count++;
+            if (answer)
+                reply_key(call->reply, rec.key);
+        }
+        store_cursor_close(&cursor);
+    }
+    return count;
+}
+
+void command_keys(struct command_call *call)
+{
+    uint64_t keys = store_live_count(call->node->store);
+    uint64_t limit = call->node->config.keys_limit;
+    if (keys > limit) {
+        reply_error(call->reply,
+                    "KEYS looks at every key, at most %" PRIu64
+                    " (--keys-limit); there are %" PRIu64,
+                    limit, keys);
+        return;
+    }
+    reply_list(call->reply, each_match(call, false));
+    each_match(call, true);
+}
+
+void command_count(struct command_call *call)
+{
+    reply_number(call->reply, (int64_t)store_live_count(call->node->store));
+}

@@ -1,0 +1,155 @@
+/* Commands about the connection, the node and its peers. */
+#include "kv/command.h"
+#include "kv/node.h"
+
+#include <inttypes.h>
+
+void command_ping(struct command_call *call)
+{
+    if (call->word_count > 1)
+        reply_value(call->reply, call->words[1]);
+    else
+        reply_pong(call->reply);
+}
+
+void command_quit(struct command_call *call)
+{
+    reply_goodbye(call->reply);
+    call->quit = true;
+}
+
+void command_help_reply(struct command_call *call)
+{
+    struct buffer text;
+    const struct command *only = NULL;
+    if (call->word_count > 1) {
+        only = command_find(call->words[1]);
+        if (only == NULL) {
+            reply_error(call->reply, "no such command; HELP lists the commands");
+            return;
+        }
+    }
+    buffer_init(&text, call->node->heap);
+    command_help(&text, only);
+    reply_text(call->reply, buffer_bytes(&text));
+    buffer_close(&text);
+}
+
+static uint64_t lag_max_ms(const struct node *n, struct moment now)
+{
+    uint64_t lag = 0;
+    for (uint32_t i = 0; i < n->members.count; i++) {
+        uint64_t one = node_lag_ms(n, n->members.list[i], now);
+        lag = one > lag ? one : lag;
+    }
+    return lag;
+}
+
+static void print_info(const struct node *n, struct moment now, struct buffer *out)
+{
+    const struct node_counters *c = &n->counters;
+    buffer_printf(out, "version:%s\nname:%s\ncluster:%s\norigin:%016" PRIx64 "\nrole:master\n",
+                  n->config.version, n->config.name, n->config.cluster, n->config.origin);
+    buffer_printf(out, "uptime_seconds:%" PRIu64 "\n", (now.mono_ms - n->started.mono_ms) / 1000);
+    buffer_printf(out, "clients:%" PRIu32 "\n", n->session_count);
+    buffer_printf(out, "keys:%" PRIu64 "\n", store_live_count(n->store));
+    buffer_printf(out, "tombstones:%" PRIu64 "\n", store_tombstone_count(n->store));
+    buffer_printf(out, "memory_bytes:%" PRIu64 "\n", store_memory_bytes(n->store));
+    buffer_printf(out, "digest:%016" PRIx64 "\n", store_digest(n->store));
+    buffer_printf(out, "members:%" PRIu32 "\n", n->members.count);
+    buffer_printf(out, "peers_linked:%" PRIu32 "\n", node_linked_count(n));
+    buffer_printf(out, "peers_expected:%" PRIu32 "\n", node_expected_count(n));
+    buffer_printf(out, "lag_ms:%" PRIu64 "\n", lag_max_ms(n, now));
+    buffer_printf(out, "journal_bytes:%" PRIu64 "\n", journal_bytes(&n->journal));
+    buffer_printf(out, "commands:%" PRIu64 "\n", c->commands);
+    buffer_printf(out, "peer_bytes_sent:%" PRIu64 "\n", c->peer_bytes_sent);
+    buffer_printf(out, "peer_bytes_received:%" PRIu64 "\n", c->peer_bytes_received);
+    buffer_printf(out, "records_received:%" PRIu64 "\n", c->records_received);
+    buffer_printf(out, "deltas_received:%" PRIu64 "\n", c->deltas_received);
+    buffer_printf(out, "deltas_served:%" PRIu64 "\n", c->deltas_served);
+}
+
+void command_info(struct command_call *call)
+{
+    struct buffer text;
+    buffer_init(&text, call->node->heap);
+    print_info(call->node, call->now, &text);
+    reply_text(call->reply, buffer_bytes(&text));
+    buffer_close(&text);
+}
+
+static void print_peer(struct command_call *call, const char *name, const char *address,
+                       const struct member *m, const struct address *a, struct buffer *out)
+{
+    const struct node *n = call->node;
+    const struct link *sender = m == NULL ? NULL : m->sender;
+    const char *state = sender != NULL ? link_state_name(sender) : "down";
+    const char *reason = a != NULL && sender == NULL && a->reason[0] != 0 ? a->reason : "-";
+    if (sender == NULL && a != NULL && a->state == ADDRESS_LINKED)
+        state = "hello";
+    else if (sender == NULL && a != NULL && a->refused)
+        state = "refused";
+    else if (sender == NULL && a != NULL && (a->state == ADDRESS_DIALING || a->reason[0] == 0))
+        state = "connecting";
+    buffer_printf(out, "name=%s address=%s state=%s", name, address, state);
+    if (m != NULL) {
+        buffer_printf(out, " origin=%016" PRIx64 " lag_ms=%" PRIu64, m->origin,
+                      node_lag_ms(n, m, call->now));
+        buffer_printf(out, " queued_bytes=%" PRIu64 " clock_ms=%+" PRId64,
+                      sender == NULL ? 0 : link_queued_bytes(sender), m->clock_difference_ms);
+        if (m->contact_mono_ms != 0)
+            buffer_printf(out, " contact_ms=%" PRIu64, call->now.mono_ms - m->contact_mono_ms);
+    }
+    buffer_printf(out, " reason=%s\n", reason);
+}
+
+/* The address that tells most about a member that is not linked. */
+static const struct address *address_of(const struct members *members, const struct member *m)
+{
+    const struct address *found = NULL;
+    for (uint32_t i = 0; i < members->address_count; i++) {
+        const struct address *a = &members->addresses[i];
+        if (a->member == m && (found == NULL || found->reason[0] == 0))
+            found = a;
+    }
+    return found;
+}
+
+void command_peers(struct command_call *call)
+{
+    const struct members *members = &call->node->members;
+    char text[ADDRESS_TEXT_BYTES];
+    struct buffer out;
+    buffer_init(&out, call->node->heap);
+    for (uint32_t i = 0; i < members->count; i++) {
+        const struct member *m = members->list[i];
+        address_text(m->host[0] == 0 ? "?" : m->host, m->port, text);
+        print_peer(call, m->name, text, m, address_of(members, m), &out);
+    }
+    for (uint32_t i = 0; i < members->address_count; i++) {
+        const struct address *a = &members->addresses[i];
+        if (a->member != NULL || a->state == ADDRESS_SELF)
+            continue;
+        address_text(a->host, a->port, text);
+        print_peer(call, "?", text, NULL, a, &out);
+    }
+    reply_text(call->reply, buffer_bytes(&out));
+    buffer_close(&out);
+}
+
+void command_wait(struct command_call *call)
+{
+    uint64_t peers, timeout_ms, stamp = call->session->last_write;
+    if (!bytes_parse_u64(call->words[1], &peers) || !bytes_parse_u64(call->words[2], &timeout_ms) ||
+        timeout_ms > UINT32_MAX) {
+        reply_error(call->reply, "WAIT takes a number of peers and milliseconds up to 4294967295");
+        return;
+    }
+    uint32_t confirmed = node_confirmations(call->node, stamp);
+    if (confirmed >= peers) {
+        reply_number(call->reply, confirmed);
+        return;
+    }
+    call->wait = (struct command_wait){
+        .wanted = true, .counts = true, .stamp = stamp, .peers = peers, .timeout_ms = timeout_ms};
+}

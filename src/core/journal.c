@@ -1,0 +1,162 @@
+/* The ring. Records never straddle its end: the rest of a lap that is too small for the next record
+ * stays unused, between lap_end and lap_start. One such seam at most lies between the oldest byte
+ * and the newest, since together they span no more than one capacity. */
+#include "kv/journal.h"
+
+#include "kv/check.h"
+
+#include <errno.h>
+
+int journal_init(struct journal *j, struct heap *heap, uint64_t capacity_bytes)
+{
+    CHECK(capacity_bytes >= JOURNAL_BYTES_MIN);
+    *j = (struct journal){.heap = heap, .capacity = capacity_bytes};
+    j->mark_capacity = (uint32_t)(capacity_bytes / JOURNAL_BLOCK_BYTES) + 2;
+    j->ring = heap_alloc(heap, capacity_bytes);
+    j->marks = heap_alloc(heap, j->mark_capacity * sizeof *j->marks);
+    if (j->ring == NULL || j->marks == NULL) {
+        journal_close(j);
+        return -ENOMEM;
+    }
+    return 0;
+}
+
+void journal_close(struct journal *j)
+{
+    heap_free(j->heap, j->ring);
+    heap_free(j->heap, j->marks);
+    *j = (struct journal){.heap = j->heap};
+}
+
+static const struct journal_mark *mark_at(const struct journal *j, uint32_t index)
+{
+    return &j->marks[(j->mark_first + index) % j->mark_capacity];
+}
+
+uint64_t journal_floor(const struct journal *j)
+{
+    return j->mark_count > 0 ? mark_at(j, 0)->after : j->last;
+}
+
+static uint64_t oldest_position(const struct journal *j)
+{
+    return j->mark_count > 0 ? mark_at(j, 0)->position : j->head;
+}
+
+uint64_t journal_bytes(const struct journal *j)
+{
+    return j->head - oldest_position(j);
+}
+
+void journal_skip(struct journal *j, uint64_t stamp)
+{
+    j->mark_count = 0;
+    j->last = stamp;
+    /* The position moves too, so that a reader from before counts as overtaken. */
+    j->head++;
+    j->lap_end = j->lap_start = 0;
+}
+
+/* Moves the head to where `size` bytes fit in one piece, and drops the blocks they overwrite. */
+static void make_room(struct journal *j, uint64_t size)
+{
+    uint64_t left = j->capacity - j->head % j->capacity;
+    if (left < size) {
+        j->lap_end = j->head;
+        j->lap_start = j->head + left;
+        j->head = j->lap_start;
+    }
+    while (j->mark_count > 0 && j->head + size - mark_at(j, 0)->position > j->capacity) {
+        j->mark_first = (j->mark_first + 1) % j->mark_capacity;
+        j->mark_count--;
+    }
+}
+
+static void mark_block(struct journal *j)
+{
+    if (j->mark_count > 0 &&
+        j->head - mark_at(j, j->mark_count - 1)->position < JOURNAL_BLOCK_BYTES)
+        return;
+    CHECK(j->mark_count < j->mark_capacity);
+    j->marks[(j->mark_first + j->mark_count) % j->mark_capacity] =
+        (struct journal_mark){.position = j->head, .after = j->last};
+    j->mark_count++;
+}
+
+void journal_append(struct journal *j, const struct record *rec)
+{
+    CHECK(rec->stamp > j->last);
+    size_t size = record_bytes(rec);
+    if (size > j->capacity) {
+        journal_skip(j, rec->stamp);
+        return;
+    }
+    make_room(j, size);
+    mark_block(j);
+    record_encode(rec, j->ring + j->head % j->capacity);
+    j->head += size;
+    j->last = rec->stamp;
+}
+
+/* Past the seam, if the reader stands on it. */
+static void step_over_seam(const struct journal *j, struct journal_reader *reader)
+{
+    if (reader->position == j->lap_end && j->lap_start > j->lap_end)
+        reader->position = j->lap_start;
+}
+
+bool journal_seek(const struct journal *j, uint64_t after, struct journal_reader *reader)
+{
+    if (after < journal_floor(j))
+        return false;
+    if (after >= j->last) {
+        *reader = (struct journal_reader){.position = j->head, .after = after};
+        return true;
+    }
+    uint32_t low = 0, high = j->mark_count;
+    while (high - low > 1) {
+        uint32_t middle = low + (high - low) / 2;
+        if (mark_at(j, middle)->after <= after)
+            low = middle;
+        else
+            high = middle;
+    }
+    *reader = (struct journal_reader){.position = mark_at(j, low)->position, .after = after};
+    for (;;) {
+        step_over_seam(j, reader);
+        const uint8_t *at = j->ring + reader->position % j->capacity;
+        if (record_stamp_at(at) > after)
+            return true;
+        reader->position += record_size_at(at);
+    }
+}
+
+struct journal_reader journal_end(const struct journal *j)
+{
+    return (struct journal_reader){.position = j->head, .after = j->last};
+}
+
+bool journal_overtaken(const struct journal *j, const struct journal_reader *reader)
+{
+    return reader->position < oldest_position(j);
+}
+
+void journal_read(const struct journal *j, struct journal_reader *reader, size_t bytes_wanted,
+                  struct buffer *out)
+{
+    CHECK(!journal_overtaken(j, reader));
+    size_t copied = 0;
+    while (reader->position < j->head && copied < bytes_wanted) {
+        step_over_seam(j, reader);
+        const uint8_t *at = j->ring + reader->position % j->capacity;
+        size_t size = record_size_at(at);
+        uint8_t *into = buffer_reserve(out, size);
+        if (into == NULL)
+            return;
+        memcpy(into, at, size);
+        buffer_added(out, size);
+        reader->position += size;
+        reader->after = record_stamp_at(at);
+        copied += size;
+    }
+}

@@ -1,0 +1,242 @@
+/* Who is there, and whether the two may link. */
+#include "link_internal.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+
+/* Why a node refuses another; the number goes over the wire. */
+enum refusal {
+    REFUSED_VERSION = 1,
+    REFUSED_CLUSTER = 2,
+    REFUSED_NAME = 3,
+    REFUSED_SELF = 4, /* not a fault: all nodes may share one list of peers */
+    REFUSED_FULL = 5
+};
+
+/* The same refusal is logged again only after this long: whoever is refused keeps trying. */
+#define REFUSAL_QUIET_MS 60000u
+
+struct hello {
+    uint16_t version;
+    uint64_t origin, wall_ms, floor;
+    struct bytes cluster, name, host; /* borrowed from the payload */
+    uint16_t port;
+};
+
+void link_send_hello(struct link *l, struct moment now)
+{
+    struct node *n = l->node;
+    size_t begun = frame_begin(&l->out);
+    frame_put_u16(&l->out, FRAME_PROTOCOL_VERSION);
+    frame_put_u16(&l->out, 0);
+    frame_put_u64(&l->out, n->config.origin);
+    frame_put_u64(&l->out, now.wall_ms);
+    frame_put_u64(&l->out, journal_floor(&n->journal));
+    frame_put_text(&l->out, bytes_text(n->config.cluster));
+    frame_put_text(&l->out, bytes_text(n->config.name));
+    frame_put_text(&l->out, bytes_text(n->config.advertise_host));
+    frame_put_u16(&l->out, n->config.advertise_port);
+    vector_encode(&n->vector, &l->out);
+    frame_end(&l->out, begun, FRAME_HELLO);
+    if (vector_copy(&l->told, &n->vector) != 0)
+        link_fail(l, "out of memory");
+}
+
+static bool name_is_valid(struct bytes name)
+{
+    if (name.size < 1 || name.size > MEMBER_NAME_BYTES)
+        return false;
+    for (size_t i = 0; i < name.size; i++) {
+        if (name.data[i] <= ' ' || name.data[i] > '~' || name.data[i] == '=')
+            return false;
+    }
+    return true;
+}
+
+/* Names go into logs and into PEERS: what has a byte that could confuse those is malformed. */
+static bool host_is_valid(struct bytes host)
+{
+    return host.size == 0 ||
+           (host.size <= ADDRESS_HOST_BYTES && memchr(host.data, 0, host.size) == NULL &&
+            memchr(host.data, ' ', host.size) == NULL &&
+            memchr(host.data, '\n', host.size) == NULL);
+}
+
+/* False when malformed. With another protocol version only the version is read. */
+static bool read_hello(struct link *l, struct frame_reader *payload, struct hello *h)
+{
+    *h = (struct hello){.version = frame_read_u16(payload)};
+    if (h->version != FRAME_PROTOCOL_VERSION)
+        return !payload->failed;
+    frame_read_u16(payload);
+    h->origin = frame_read_u64(payload);
+    h->wall_ms = frame_read_u64(payload);
+    h->floor = frame_read_u64(payload);
+    h->cluster = frame_read_text(payload);
+    h->name = frame_read_text(payload);
+    h->host = frame_read_text(payload);
+    h->port = frame_read_u16(payload);
+    if (payload->failed || h->origin == 0 || !name_is_valid(h->name) ||
+        !name_is_valid(h->cluster) || !host_is_valid(h->host))
+        return false;
+    return vector_decode(&l->vector, payload->rest) > 0;
+}
+
+/* Why the other end may not link, 0 when it may. */
+static enum refusal judge(const struct link *l, const struct hello *h, char *reason)
+{
+    const struct node *n = l->node;
+    const size_t size = LINK_REASON_BYTES;
+    if (h->version != FRAME_PROTOCOL_VERSION) {
+        snprintf(reason, size, "peer protocol version %u, this node speaks %u", h->version,
+                 FRAME_PROTOCOL_VERSION);
+        return REFUSED_VERSION;
+    }
+    if (!bytes_equal(h->cluster, bytes_text(n->config.cluster))) {
+        snprintf(reason, size, "cluster name '%.*s', this node is of cluster '%s'",
+                 (int)h->cluster.size, (const char *)h->cluster.data, n->config.cluster);
+        return REFUSED_CLUSTER;
+    }
+    if (h->origin == n->config.origin)
+        return REFUSED_SELF;
+    const struct member *m = members_find(&n->members, h->name);
+    bool alive = m != NULL && (m->sender != NULL || m->receiver != NULL);
+    if (bytes_equal(h->name, bytes_text(n->config.name)) || (alive && m->origin != h->origin)) {
+        snprintf(reason, size, "name '%.*s' is in use by another live node; --name gives another",
+                 (int)h->name.size, (const char *)h->name.data);
+        return REFUSED_NAME;
+    }
+    return 0;
+}
+
+static void refuse(struct link *l, struct moment now, enum refusal code, const char *reason)
+{
+    struct node *n = l->node;
+    if (l->role == LINK_RECEIVER) {
+        size_t begun = frame_begin(&l->out);
+        frame_put_u16(&l->out, (uint16_t)code);
+        frame_put_text(&l->out, bytes_text(reason));
+        frame_end(&l->out, begun, FRAME_REFUSED);
+    } else if (code == REFUSED_SELF) {
+        l->address->state = ADDRESS_SELF;
+    }
+    l->refused = true;
+    link_fail(l, "%s", reason);
+    l->finishing = true;
+    bool repeated =
+        strcmp(n->refusal, reason) == 0 && now.mono_ms - n->refusal_mono_ms < REFUSAL_QUIET_MS;
+    if (code == REFUSED_SELF || repeated)
+        return;
+    snprintf(n->refusal, sizeof n->refusal, "%s", reason);
+    n->refusal_mono_ms = now.mono_ms;
+    notice_add(&n->notices, NOTICE_WARN, "refused a link %s %s: %s",
+               l->role == LINK_RECEIVER ? "from" : "to", l->who, reason);
+}
+
+/* Notes who it is that has been let in. False when there is no room for another member. */
+static bool admit(struct link *l, struct moment now, const struct hello *h)
+{
+    struct node *n = l->node;
+    struct member *m = members_add(&n->members, h->name);
+    if (m == NULL)
+        return false;
+    if (m->origin != h->origin) {
+        /* Another run: what the one before had confirmed may be gone with it. */
+        m->origin = h->origin;
+        vector_close(&m->confirmed);
+    }
+    if (vector_merge(&m->confirmed, &l->vector) != 0)
+        return false;
+    struct bytes observed = bytes_text(l->role == LINK_SENDER ? l->address->host : l->host);
+    members_set_address(&n->members, m, h->host.size > 0 ? h->host : observed, h->port);
+    m->contact_mono_ms = now.mono_ms;
+    m->clock_difference_ms = (int64_t)(h->wall_ms - now.wall_ms);
+    l->member = m;
+    l->origin = h->origin;
+    l->floor = h->floor;
+    l->state = LINK_HOLD;
+    n->acks_arrived = true;
+    return true;
+}
+
+void link_on_hello(struct link *l, struct moment now, struct frame_reader *payload)
+{
+    struct hello h;
+    char reason[LINK_REASON_BYTES] = "";
+    if (!read_hello(l, payload, &h)) {
+        link_fail(l, "it sent a malformed handshake");
+        return;
+    }
+    enum refusal code = judge(l, &h, reason);
+    if (code == 0 && !admit(l, now, &h)) {
+        code = REFUSED_FULL;
+        snprintf(reason, sizeof reason, "no room for another member; at most %u", MEMBERS_MAX);
+    }
+    if (code != 0) {
+        refuse(l, now, code, reason);
+        return;
+    }
+    if (l->role == LINK_RECEIVER) {
+        if (l->member->receiver == NULL)
+            l->member->receiver = l;
+        link_send_hello(l, now);
+        link_send_members(l);
+        link_consider_all(l->node);
+        return;
+    }
+    l->address->member = l->member;
+    l->address->refused = false;
+    if (l->member->sender != NULL) {
+        /* Two addresses lead to one member: one link is enough. */
+        link_fail(l, "%s", "");
+        return;
+    }
+    l->address->reason[0] = 0;
+    l->member->sender = l;
+    link_send_members(l);
+    notice_add(&l->node->notices, NOTICE_INFO, "linked to %s at %s", l->member->name, l->who);
+}
+
+void link_on_refused(struct link *l, struct moment now, struct frame_reader *payload)
+{
+    struct node *n = l->node;
+    enum refusal code = (enum refusal)frame_read_u16(payload);
+    struct bytes text = frame_read_text(payload);
+    char reason[LINK_REASON_BYTES];
+    (void)now;
+    if (code == REFUSED_SELF) {
+        l->address->state = ADDRESS_SELF;
+        link_fail(l, "%s", "");
+        return;
+    }
+    snprintf(reason, sizeof reason, "refused by %s: %.*s", l->who,
+             (int)(text.size < 100 ? text.size : 100), (const char *)text.data);
+    bool repeated = strcmp(l->address->reason, reason) == 0;
+    l->refused = true;
+    link_fail(l, "%s", reason);
+    if (!repeated)
+        notice_add(&n->notices, NOTICE_WARN, "%s; trying again every %u s", reason,
+                   DIAL_BACKOFF_MAX_MS / 1000);
+}
+
+void link_on_members(struct link *l, struct moment now, struct frame_reader *payload)
+{
+    struct members *members = &l->node->members;
+    uint16_t count = frame_read_u16(payload);
+    (void)now;
+    for (uint16_t i = 0; i < count && !payload->failed; i++) {
+        struct bytes name = frame_read_text(payload);
+        struct bytes host = frame_read_text(payload);
+        uint16_t port = frame_read_u16(payload);
+        if (payload->failed || !name_is_valid(name) || !host_is_valid(host)) {
+            payload->failed = true;
+            return;
+        }
+        if (bytes_equal(name, bytes_text(l->node->config.name)))
+            continue;
+        struct member *m = members_add(members, name);
+        /* Hearsay fills what is not known; who was met has told better. */
+        if (m != NULL && m->host[0] == 0)
+            members_set_address(members, m, host, port);
+    }
+}

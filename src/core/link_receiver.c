@@ -1,0 +1,250 @@
+/* The accepting side: merges what arrives, and decides how each gap is closed. */
+#include "link_internal.h"
+
+#include "kv/check.h"
+
+#include <inttypes.h>
+
+/* --- how to close a gap -------------------------------------------------------------------- */
+
+/* Whether that origin's own stream flows to this node, without a gap before it. */
+static bool flows_here(const struct node *n, uint64_t origin)
+{
+    list_for_each (item, &n->links) {
+        const struct link *l = container_of(item, struct link, all);
+        if (l->role == LINK_RECEIVER && l->state == LINK_LIVE && l->origin == origin &&
+            l->pending_through == 0)
+            return true;
+    }
+    return false;
+}
+
+/* Whether the sender's stream from its ring closes all that is open between the two. It does not
+ * if the sender knows of more than its own stream brings: those records, or a delete among them
+ * that nobody holds any more, might beat what the ring still has. */
+static bool stream_suffices(const struct link *l)
+{
+    const struct node *n = l->node;
+    if (vector_get(&n->vector, l->origin) < l->floor)
+        return false;
+    for (uint32_t i = 0; i < l->vector.count; i++) {
+        const struct vector_entry *e = &l->vector.entries[i];
+        if (e->origin != l->origin && !vector_covers(&n->vector, e->origin, e->stamp) &&
+            !flows_here(n, e->origin))
+            return false;
+    }
+    return true;
+}
+
+static void ask_for_stream(struct link *l)
+{
+    size_t begun = frame_begin(&l->out);
+    frame_put_u64(&l->out, vector_get(&l->node->vector, l->origin));
+    frame_end(&l->out, begun, FRAME_STREAM);
+    l->state = LINK_LIVE;
+    l->pending_after = l->pending_through = 0;
+}
+
+static void ask_for_delta(struct link *l)
+{
+    struct node *n = l->node;
+    size_t begun = frame_begin(&l->out);
+    vector_encode(&n->vector, &l->out);
+    frame_end(&l->out, begun, FRAME_DELTA_REQUEST);
+    n->delta = l;
+    l->delta_wanted = false;
+    l->delta_begun = false;
+    l->delta_partitions = 0;
+    l->delta_records = 0;
+    if (l->state == LINK_HOLD) {
+        l->state = LINK_LIVE;
+        l->pending_after = l->pending_through = 0;
+    }
+}
+
+static void consider(struct link *l)
+{
+    struct node *n = l->node;
+    if (l->state == LINK_HOLD && n->delta != l) {
+        l->delta_wanted = !stream_suffices(l);
+        if (!l->delta_wanted)
+            ask_for_stream(l);
+    }
+    /* One at a time, with the vector as it is then: nothing is sent twice. */
+    if (l->delta_wanted && n->delta == NULL)
+        ask_for_delta(l);
+}
+
+void link_consider_all(struct node *n)
+{
+    list_for_each (item, &n->links) {
+        struct link *l = container_of(item, struct link, all);
+        if (l->role == LINK_RECEIVER && (l->state == LINK_HOLD || l->state == LINK_LIVE))
+            consider(l);
+    }
+}
+
+/* Whether something that was open when it was noted is open still and not on its way. */
+static bool still_ahead(const struct link *l)
+{
+    const struct node *n = l->node;
+    for (uint32_t i = 0; i < l->ahead_theirs.count; i++) {
+        const struct vector_entry *e = &l->ahead_theirs.entries[i];
+        uint64_t now_here = vector_get(&n->vector, e->origin);
+        bool moves = flows_here(n, e->origin) && now_here > vector_get(&l->ahead_ours, e->origin);
+        if (now_here < e->stamp && !moves)
+            return true;
+    }
+    return false;
+}
+
+void link_receiver_tick(struct link *l, struct moment now)
+{
+    struct node *n = l->node;
+    if (l->state != LINK_LIVE || n->delta == l || l->delta_wanted)
+        return;
+    if (l->ahead_mono_ms != 0) {
+        if (now.mono_ms - l->ahead_mono_ms < LINK_AHEAD_MS)
+            return;
+        l->ahead_mono_ms = 0;
+        l->delta_wanted = still_ahead(l);
+        if (l->delta_wanted)
+            return;
+    }
+    if (vector_covers_vector(&n->vector, &l->vector))
+        return;
+    if (vector_copy(&l->ahead_theirs, &l->vector) != 0 ||
+        vector_copy(&l->ahead_ours, &n->vector) != 0)
+        return; /* out of memory: noted at a later tick */
+    l->ahead_mono_ms = now.mono_ms;
+}
+
+void link_on_gap(struct link *l, struct moment now, struct frame_reader *payload)
+{
+    (void)now;
+    l->floor = frame_read_u64(payload);
+    l->state = LINK_HOLD;
+    l->pending_after = l->pending_through = 0;
+    link_consider_all(l->node);
+}
+
+/* --- the live stream ----------------------------------------------------------------------- */
+
+/* Merges the records that follow in the payload. origin: whose they have to be, 0 = anybody's;
+ * after, through: the stamps between which they have to be. */
+static bool merge_records(struct link *l, struct bytes from, uint64_t origin, uint64_t after,
+                          uint64_t through)
+{
+    struct record rec;
+    while (from.size > 0) {
+        int64_t size = record_decode(&rec, from);
+        if (size <= 0) {
+            link_fail(l, "a record arrived damaged");
+            return false;
+        }
+        if (origin != 0 && (rec.origin != origin || rec.stamp <= after || rec.stamp > through)) {
+            link_fail(l, "it sent a record that is not of its stream");
+            return false;
+        }
+        if (node_receive(l->node, &rec) != 0) {
+            link_fail(l, "out of memory while merging its records");
+            return false;
+        }
+        from = bytes_of(from.data + size, from.size - (size_t)size);
+    }
+    return true;
+}
+
+void link_on_records(struct link *l, struct moment now, struct frame_reader *payload)
+{
+    struct node *n = l->node;
+    uint64_t after = frame_read_u64(payload);
+    uint64_t through = frame_read_u64(payload);
+    (void)now;
+    if (payload->failed || through < after ||
+        !merge_records(l, payload->rest, l->origin, after, through))
+        return;
+    if (vector_get(&n->vector, l->origin) >= after) {
+        if (vector_advance(&n->vector, l->origin, through) != 0)
+            link_fail(l, "out of memory");
+    } else if (l->pending_through == 0 || l->pending_through == after) {
+        /* Beyond a gap that a delta is closing: it counts when that is done. */
+        l->pending_after = l->pending_through == 0 ? after : l->pending_after;
+        l->pending_through = through;
+    } else {
+        link_fail(l, "its stream has a hole");
+    }
+    /* Its writes are also what it has merged itself. */
+    if (vector_advance(&l->vector, l->origin, through) != 0)
+        link_fail(l, "out of memory");
+}
+
+void link_on_ack_wanted(struct link *l, struct moment now, struct frame_reader *payload)
+{
+    (void)payload;
+    link_send_heartbeat(l, now);
+}
+
+/* --- receiving a delta --------------------------------------------------------------------- */
+
+static bool delta_expected(struct link *l, bool begun)
+{
+    if (l->node->delta == l && l->delta_begun == begun)
+        return true;
+    link_fail(l, "it sent a delta that was not asked for");
+    return false;
+}
+
+void link_on_delta_begin(struct link *l, struct moment now, struct frame_reader *payload)
+{
+    (void)now;
+    if (!delta_expected(l, false))
+        return;
+    if (vector_decode(&l->delta_vector, payload->rest) < 0)
+        payload->failed = true;
+    l->delta_begun = true;
+}
+
+void link_on_delta_records(struct link *l, struct moment now, struct frame_reader *payload)
+{
+    uint64_t before = l->node->counters.records_received;
+    (void)now;
+    if (delta_expected(l, true) && merge_records(l, payload->rest, 0, 0, 0))
+        l->delta_records += l->node->counters.records_received - before;
+}
+
+static void complete_delta(struct link *l, struct moment now)
+{
+    struct node *n = l->node;
+    n->delta = NULL;
+    l->ahead_mono_ms = 0;
+    if (vector_merge(&n->vector, &l->delta_vector) != 0) {
+        link_fail(l, "out of memory");
+        return;
+    }
+    if (l->pending_through != 0 && vector_get(&n->vector, l->origin) >= l->pending_after) {
+        if (vector_advance(&n->vector, l->origin, l->pending_through) != 0)
+            link_fail(l, "out of memory");
+        l->pending_after = l->pending_through = 0;
+    }
+    n->counters.deltas_received++;
+    if (l->delta_records > 0)
+        notice_add(&n->notices, NOTICE_INFO, "caught up from %s: %" PRIu64 " records",
+                   l->member->name, l->delta_records);
+    link_send_heartbeat(l, now);
+    link_consider_all(n);
+}
+
+void link_on_delta_mark(struct link *l, struct moment now, struct frame_reader *payload)
+{
+    uint32_t partitions = frame_read_u32(payload);
+    if (!delta_expected(l, true))
+        return;
+    if (partitions <= l->delta_partitions || partitions > STORE_PARTITIONS) {
+        payload->failed = true;
+        return;
+    }
+    l->delta_partitions = partitions;
+    if (partitions == STORE_PARTITIONS)
+        complete_delta(l, now);
+}

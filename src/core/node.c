@@ -1,0 +1,241 @@
+/* The node: what ties store, journal, sessions and links together. */
+#include "kv/node.h"
+
+#include "kv/check.h"
+
+#include <errno.h>
+#include <stdio.h>
+
+/* Entries looked at for expiry in one tick: a bound on how long the tick may take. */
+#define EXPIRE_ENTRIES_A_TICK 20000u
+
+struct node *node_new(const struct node_config *config, struct heap *heap, struct moment now)
+{
+    CHECK(config->origin != 0);
+    struct node *n = heap_zalloc(heap, sizeof *n);
+    if (n == NULL)
+        return NULL;
+    n->config = *config;
+    n->heap = heap;
+    n->started = now;
+    vector_init(&n->vector, heap);
+    members_init(&n->members, heap);
+    random_init(&n->random, config->random_seed);
+    buffer_init(&n->scratch, heap);
+    list_init(&n->sessions);
+    list_init(&n->waiting);
+    list_init(&n->ready);
+    list_init(&n->links);
+    n->journal.heap = heap;
+    n->store = store_new(heap, random_next(&n->random));
+    if (n->store == NULL || journal_init(&n->journal, heap, config->journal_bytes) != 0 ||
+        vector_advance(&n->vector, config->origin, stamp_next(&n->clock, now.wall_ms)) != 0) {
+        node_free(n);
+        return NULL;
+    }
+    return n;
+}
+
+void node_free(struct node *n)
+{
+    CHECK(list_is_empty(&n->sessions) && list_is_empty(&n->links));
+    if (n->store != NULL)
+        store_free(n->store);
+    journal_close(&n->journal);
+    vector_close(&n->vector);
+    members_close(&n->members);
+    buffer_close(&n->scratch);
+    heap_free(n->heap, n);
+}
+
+/* Without anybody to read it, the journal need not be written. */
+static bool has_readers(const struct node *n)
+{
+    return n->members.count > 0 || n->members.address_count > 0;
+}
+
+int node_write(struct node *n, struct moment now, struct record *rec)
+{
+    rec->origin = n->config.origin;
+    rec->stamp = stamp_next(&n->clock, now.wall_ms);
+    int outcome = store_merge(n->store, rec, false);
+    if (outcome < 0)
+        return outcome;
+    CHECK(outcome == STORE_MERGED);
+    if (has_readers(n))
+        journal_append(&n->journal, rec);
+    else
+        journal_skip(&n->journal, rec->stamp);
+    /* The own entry exists since node_new, so this allocates nothing. */
+    CHECK(vector_advance(&n->vector, rec->origin, rec->stamp) == 0);
+    n->last_write = rec->stamp;
+    return 0;
+}
+
+/* Whether some vector says that the record was merged here before. While a delta is received, the
+ * partitions it has completed count as covered by its sender's vector too. */
+static bool is_covered(const struct node *n, const struct record *rec)
+{
+    if (vector_covers(&n->vector, rec->origin, rec->stamp))
+        return true;
+    return n->delta != NULL && n->delta->delta_begun &&
+           vector_covers(&n->delta->delta_vector, rec->origin, rec->stamp) &&
+           store_partition(rec->key) < n->delta->delta_partitions;
+}
+
+int node_receive(struct node *n, const struct record *rec)
+{
+    int outcome = store_merge(n->store, rec, is_covered(n, rec));
+    if (outcome < 0)
+        return outcome;
+    stamp_observe(&n->clock, rec->stamp);
+    n->counters.records_received++;
+    return 0;
+}
+
+uint32_t node_confirmations(const struct node *n, uint64_t stamp)
+{
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < n->members.count; i++) {
+        const struct member *m = n->members.list[i];
+        /* Nothing written yet: whoever is there has all of it. */
+        bool has =
+            stamp == 0 ? m->sender != NULL : vector_covers(&m->confirmed, n->config.origin, stamp);
+        count += has;
+    }
+    return count;
+}
+
+void node_release(struct node *n, struct moment now)
+{
+    if (!n->acks_arrived)
+        return;
+    n->acks_arrived = false;
+    list_for_each (item, &n->waiting) {
+        session_release(container_of(item, struct session, waiting), now);
+    }
+}
+
+/* --- what is due --------------------------------------------------------------------------- */
+
+static void heartbeat(struct node *n, struct moment now)
+{
+    n->heartbeat_mono_ms = now.mono_ms;
+    /* "Nothing of mine up to now but what you have": this lets idle nodes' vectors move on. */
+    CHECK(vector_advance(&n->vector, n->config.origin, stamp_next(&n->clock, now.wall_ms)) == 0);
+    list_for_each (item, &n->links) {
+        struct link *l = container_of(item, struct link, all);
+        if (l->role == LINK_SENDER && (l->state == LINK_HOLD || l->state == LINK_LIVE))
+            link_send_heartbeat(l, now);
+    }
+}
+
+static void release_overdue(struct node *n, struct moment now)
+{
+    list_for_each (item, &n->waiting) {
+        struct session *s = container_of(item, struct session, waiting);
+        if (session_deadline(s) <= now.mono_ms)
+            session_release(s, now);
+    }
+}
+
+uint64_t node_tick(struct node *n, struct moment now)
+{
+    release_overdue(n, now);
+    if (now.mono_ms - n->tick_mono_ms >= NODE_TICK_MS) {
+        n->tick_mono_ms = now.mono_ms;
+        if (now.mono_ms - n->heartbeat_mono_ms >= LINK_HEARTBEAT_MS)
+            heartbeat(n, now);
+        list_for_each (item, &n->links) {
+            link_tick(container_of(item, struct link, all), now);
+        }
+        link_consider_all(n);
+        store_expire(n->store, now.wall_ms, EXPIRE_ENTRIES_A_TICK);
+        node_collect(n, now);
+    }
+    uint64_t due = n->tick_mono_ms + NODE_TICK_MS;
+    list_for_each (item, &n->waiting) {
+        uint64_t deadline = session_deadline(container_of(item, struct session, waiting));
+        due = deadline < due ? deadline : due;
+    }
+    return due;
+}
+
+struct address *node_next_dial(struct node *n, struct moment now)
+{
+    for (uint32_t i = 0; i < n->members.address_count; i++) {
+        struct address *a = &n->members.addresses[i];
+        if (address_is_due(a, now.mono_ms)) {
+            a->state = ADDRESS_DIALING;
+            return a;
+        }
+    }
+    return NULL;
+}
+
+void node_dial_failed(struct node *n, struct address *a, struct moment now, const char *reason)
+{
+    bool repeated = strncmp(a->reason, reason, sizeof a->reason - 1) == 0;
+    char text[ADDRESS_TEXT_BYTES];
+    a->refused = false;
+    address_failed(a, now.mono_ms, &n->random, reason);
+    if (repeated)
+        return;
+    address_text(a->host, a->port, text);
+    notice_add(&n->notices, NOTICE_WARN, "cannot reach peer %s: %s; trying again every %u s", text,
+               reason, DIAL_BACKOFF_MAX_MS / 1000);
+}
+
+bool node_is_busy(const struct node *n)
+{
+    if (n->scans == 0)
+        return false;
+    list_for_each (item, &n->links) {
+        if (link_is_busy(container_of(item, struct link, all)))
+            return true;
+    }
+    return false;
+}
+
+/* --- how the peers are doing --------------------------------------------------------------- */
+
+bool node_is_drained(const struct node *n)
+{
+    list_for_each (item, &n->links) {
+        const struct link *l = container_of(item, struct link, all);
+        if (l->role == LINK_SENDER && l->member != NULL && l->state != LINK_CLOSED &&
+            !vector_covers(&l->member->confirmed, n->config.origin, n->last_write))
+            return false;
+    }
+    return true;
+}
+
+uint64_t node_lag_ms(const struct node *n, const struct member *m, struct moment now)
+{
+    uint64_t confirmed = vector_get(&m->confirmed, n->config.origin);
+    if (confirmed >= n->last_write)
+        return 0;
+    uint64_t since_ms = confirmed == 0 ? n->started.wall_ms : stamp_wall_ms(confirmed);
+    return now.wall_ms > since_ms ? now.wall_ms - since_ms : 0;
+}
+
+uint32_t node_linked_count(const struct node *n)
+{
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < n->members.count; i++) {
+        const struct member *m = n->members.list[i];
+        count += m->sender != NULL && m->sender->state == LINK_LIVE && m->receiver != NULL &&
+                 m->receiver->state == LINK_LIVE;
+    }
+    return count;
+}
+
+uint32_t node_expected_count(const struct node *n)
+{
+    uint32_t count = n->members.count;
+    for (uint32_t i = 0; i < n->members.address_count; i++) {
+        const struct address *a = &n->members.addresses[i];
+        count += a->member == NULL && a->state != ADDRESS_SELF;
+    }
+    return count;
+}
