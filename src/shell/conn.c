@@ -1,0 +1,365 @@
+/* Connections: bytes between a socket and a session or link. */
+#include "conn.h"
+
+#include "kv/check.h"
+
+#include <arpa/inet.h>
+#include <inttypes.h>
+#include <stdio.h>
+
+/* Further connections over --max-clients that may show within a second that they are peers. */
+#define UNIDENTIFIED_EXTRA 64u
+#define IDENTIFY_MS        1000u
+
+/* How long an ended client may go on sending: closing earlier would reset the connection, and a
+ * reset can take the last reply away from the client that it was for. */
+#define LINGER_MS      2000u
+#define STOP_LINGER_MS 300u
+
+/* "IP:port" and "IP" of the other end. */
+static void name_other_end(const struct conn *c, char *who, char *host)
+{
+    struct sockaddr_storage address;
+    int size = sizeof address;
+    uint16_t port = 0;
+    snprintf(host, LINK_WHO_BYTES, "?");
+    if (uv_tcp_getpeername(&c->tcp, (struct sockaddr *)&address, &size) == 0) {
+        if (address.ss_family == AF_INET6) {
+            const struct sockaddr_in6 *v6 = (const struct sockaddr_in6 *)&address;
+            uv_ip6_name(v6, host, LINK_WHO_BYTES);
+            port = ntohs(v6->sin6_port);
+        } else {
+            const struct sockaddr_in *v4 = (const struct sockaddr_in *)&address;
+            uv_ip4_name(v4, host, LINK_WHO_BYTES);
+            port = ntohs(v4->sin_port);
+        }
+    }
+    snprintf(who, LINK_WHO_BYTES, strchr(host, ':') != NULL ? "[%.54s]:%u" : "%.56s:%u", host,
+             (unsigned)port);
+}
+
+struct conn *conn_new(struct server *s)
+{
+    struct conn *c = heap_zalloc(&s->heap, sizeof *c);
+    if (c == NULL)
+        return NULL;
+    c->server = s;
+    c->opened_mono_ms = uv_now(&s->loop);
+    buffer_init(&c->writing, &s->heap);
+    CHECK(uv_tcp_init(&s->loop, &c->tcp) == 0);
+    list_push_back(&s->conns, &c->all);
+    return c;
+}
+
+static void on_closed(uv_handle_t *handle)
+{
+    struct conn *c = container_of(handle, struct conn, tcp);
+    buffer_close(&c->writing);
+    heap_free(&c->server->heap, c);
+}
+
+void conn_close(struct conn *c)
+{
+    if (c->closing)
+        return;
+    c->closing = true;
+    list_remove(&c->all);
+    if (c->link != NULL) {
+        link_close(c->link, server_now(c->server));
+        heap_free(&c->server->heap, c->link);
+        c->link = NULL;
+    }
+    if (c->kind == CONN_CLIENT)
+        session_close(&c->session);
+    uv_close((uv_handle_t *)&c->tcp, on_closed);
+}
+
+/* --- reading ------------------------------------------------------------------------------- */
+
+static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *buf)
+{
+    struct conn *c = container_of(handle, struct conn, tcp);
+    (void)suggested;
+    *buf = uv_buf_init(c->server->read_buffer, sizeof c->server->read_buffer);
+}
+
+static void become_peer(struct conn *c, struct address *address)
+{
+    struct server *s = c->server;
+    char who[LINK_WHO_BYTES], host[LINK_WHO_BYTES];
+    if (c->kind == CONN_CLIENT)
+        session_close(&c->session);
+    c->kind = CONN_DIALING;
+    c->identified = true;
+    c->link = heap_alloc(&s->heap, sizeof *c->link);
+    if (c->link == NULL) {
+        if (address != NULL)
+            node_dial_failed(s->node, address, server_now(s), "out of memory");
+        conn_close(c);
+        return;
+    }
+    name_other_end(c, who, host);
+    link_open(c->link, s->node, server_now(s), address, who, host);
+    c->link->owner = c;
+    c->kind = CONN_PEER;
+}
+
+static void refuse_client(struct conn *c)
+{
+    static const char text[] = "ERROR too many clients (--max-clients); try again later\n";
+    uv_buf_t buf = uv_buf_init((char *)(uintptr_t)text, sizeof text - 1);
+    uv_try_write((uv_stream_t *)&c->tcp, &buf, 1);
+    conn_close(c);
+}
+
+/* Looks at a connection's first bytes. Returns how many of `bytes` it used up; the rest, if the
+ * connection lives on, is for the session or the link. */
+static size_t identify(struct conn *c, struct bytes bytes)
+{
+    static const uint8_t magic[] = FRAME_MAGIC;
+    size_t used = 0;
+    while (used < bytes.size && c->sniffed_bytes < FRAME_MAGIC_BYTES &&
+           bytes.data[used] == magic[c->sniffed_bytes])
+        c->sniffed[c->sniffed_bytes++] = bytes.data[used++];
+    if (c->sniffed_bytes == FRAME_MAGIC_BYTES) {
+        become_peer(c, NULL);
+        return used;
+    }
+    if (used == bytes.size)
+        return used;
+    c->identified = true;
+    if (c->over_limit)
+        refuse_client(c);
+    else if (c->sniffed_bytes > 0)
+        session_read(&c->session, server_now(c->server), bytes_of(c->sniffed, c->sniffed_bytes));
+    return used;
+}
+
+static void feed(struct conn *c, struct bytes bytes)
+{
+    struct moment now = server_now(c->server);
+    if (c->lingering)
+        return;
+    if (!c->identified) {
+        size_t used = identify(c, bytes);
+        bytes = bytes_of(bytes.data + used, bytes.size - used);
+        if (c->closing || !c->identified)
+            return;
+    }
+    if (c->kind == CONN_PEER)
+        link_read(c->link, now, bytes);
+    else
+        session_read(&c->session, now, bytes);
+}
+
+static void stop_reading(struct conn *c)
+{
+    if (c->reading)
+        uv_read_stop((uv_stream_t *)&c->tcp);
+    c->reading = false;
+}
+
+static void end_of_input(struct conn *c, ssize_t reason)
+{
+    if (c->kind == CONN_PEER) {
+        link_fail(c->link, "%s",
+                  reason == UV_EOF ? "it closed the connection" : uv_strerror((int)reason));
+        conn_close(c);
+    } else if (reason != UV_EOF || c->lingering) {
+        conn_close(c); /* it is gone: nobody is left to answer */
+    } else {
+        stop_reading(c);
+        if (!c->identified && c->sniffed_bytes > 0)
+            session_read(&c->session, server_now(c->server),
+                         bytes_of(c->sniffed, c->sniffed_bytes));
+        session_read_end(&c->session, server_now(c->server));
+    }
+}
+
+static void on_read(uv_stream_t *stream, ssize_t size, const uv_buf_t *buf)
+{
+    struct conn *c = container_of(stream, struct conn, tcp);
+    if (size < 0) {
+        end_of_input(c, size);
+        return;
+    }
+    feed(c, bytes_of(buf->base, (size_t)size));
+    if (!c->closing && c->kind == CONN_CLIENT && !c->lingering && !session_wants_input(&c->session))
+        stop_reading(c);
+}
+
+static void start_reading(struct conn *c)
+{
+    if (c->reading || (c->server->stopping && c->kind == CONN_CLIENT && !c->lingering))
+        return;
+    c->reading = uv_read_start((uv_stream_t *)&c->tcp, on_alloc, on_read) == 0;
+}
+
+void conn_accept(struct server *s)
+{
+    struct conn *c = conn_new(s);
+    if (c == NULL) {
+        log_write(&s->log, LOG_LEVEL_ERROR, "out of memory: a connection has to wait");
+        return;
+    }
+    if (uv_accept((uv_stream_t *)&s->listener, (uv_stream_t *)&c->tcp) != 0) {
+        conn_close(c);
+        return;
+    }
+    session_init(&c->session, s->node);
+    c->kind = CONN_CLIENT;
+    uv_tcp_nodelay(&c->tcp, 1);
+    c->over_limit = s->node->session_count > s->options->max_clients;
+    if (s->node->session_count > s->options->max_clients + UNIDENTIFIED_EXTRA)
+        refuse_client(c);
+    else
+        start_reading(c);
+}
+
+void conn_begin_link(struct conn *c, struct address *address)
+{
+    uv_tcp_nodelay(&c->tcp, 1);
+    become_peer(c, address);
+    if (!c->closing)
+        start_reading(c);
+}
+
+/* --- writing ------------------------------------------------------------------------------- */
+
+static size_t *unsent_of(struct conn *c)
+{
+    return c->kind == CONN_PEER ? &c->link->unsent : &c->session.unsent;
+}
+
+static void count_sent(struct conn *c, size_t size)
+{
+    if (c->kind == CONN_PEER)
+        c->server->node->counters.peer_bytes_sent += size;
+}
+
+static void on_written(uv_write_t *write, int status)
+{
+    struct conn *c = container_of(write, struct conn, write);
+    size_t size = buffer_size(&c->writing);
+    buffer_close(&c->writing);
+    if (c->closing)
+        return;
+    if (status < 0) {
+        if (c->kind == CONN_PEER)
+            link_fail(c->link, "%s", uv_strerror(status));
+        conn_close(c);
+        return;
+    }
+    *unsent_of(c) -= size;
+    count_sent(c, size);
+    conn_flush(c);
+}
+
+/* Sends what the kernel takes at once, and leaves the rest to libuv. False when it failed. */
+static bool send_output(struct conn *c, struct buffer *out)
+{
+    struct bytes bytes = buffer_bytes(out);
+    uv_buf_t buf = uv_buf_init((char *)(uintptr_t)bytes.data, (unsigned)bytes.size);
+    int sent = uv_try_write((uv_stream_t *)&c->tcp, &buf, 1);
+    if (sent < 0 && sent != UV_EAGAIN)
+        return false;
+    if (sent > 0) {
+        count_sent(c, (size_t)sent);
+        buffer_consume(out, (size_t)sent);
+    }
+    if (buffer_size(out) == 0) {
+        buffer_close(out);
+        return true;
+    }
+    buffer_move(&c->writing, out);
+    bytes = buffer_bytes(&c->writing);
+    *unsent_of(c) += bytes.size;
+    c->writing_left = bytes.size;
+    c->progress_mono_ms = uv_now(&c->server->loop);
+    buf = uv_buf_init((char *)(uintptr_t)bytes.data, (unsigned)bytes.size);
+    return uv_write(&c->write, (uv_stream_t *)&c->tcp, &buf, 1, on_written) == 0;
+}
+
+static void on_shutdown(uv_shutdown_t *request, int status)
+{
+    struct conn *c = container_of(request, struct conn, shutdown);
+    if (!c->closing && status < 0)
+        conn_close(c);
+}
+
+/* Everything was sent. A client that may still be sending gets the time to see it. */
+static void finish(struct conn *c)
+{
+    if (c->kind != CONN_CLIENT || c->session.failed || c->session.input_ended) {
+        conn_close(c);
+        return;
+    }
+    if (c->lingering)
+        return;
+    c->lingering = true;
+    c->linger_mono_ms =
+        uv_now(&c->server->loop) + (c->server->stopping ? STOP_LINGER_MS : LINGER_MS);
+    if (uv_shutdown(&c->shutdown, (uv_stream_t *)&c->tcp, on_shutdown) != 0)
+        conn_close(c);
+    else
+        start_reading(c);
+}
+
+void conn_flush(struct conn *c)
+{
+    struct moment now = server_now(c->server);
+    bool finished;
+    if (c->closing || c->kind == CONN_DIALING)
+        return;
+    if (buffer_size(&c->writing) == 0) {
+        if (c->kind == CONN_CLIENT)
+            session_resume(&c->session, now);
+        struct buffer *out =
+            c->kind == CONN_PEER ? link_output(c->link) : session_output(&c->session);
+        if (buffer_size(out) > 0 && !send_output(c, out)) {
+            if (c->kind == CONN_PEER)
+                link_fail(c->link, "it closed the connection");
+            conn_close(c);
+            return;
+        }
+    }
+    finished = c->kind == CONN_PEER ? link_is_finished(c->link) : session_finished(&c->session);
+    if (finished)
+        finish(c);
+    else if (c->kind == CONN_CLIENT && !c->lingering && session_wants_input(&c->session))
+        start_reading(c);
+}
+
+void conn_stop(struct conn *c)
+{
+    if (c->kind != CONN_CLIENT || c->lingering)
+        return;
+    stop_reading(c);
+    if (buffer_size(&c->session.out) == 0 && c->session.unsent == 0 &&
+        session_deadline(&c->session) == MOMENT_NEVER)
+        finish(c);
+}
+
+void conn_tick(struct conn *c, struct moment now)
+{
+    size_t left = uv_stream_get_write_queue_size((const uv_stream_t *)&c->tcp);
+    if (left != c->writing_left) {
+        c->writing_left = left;
+        c->progress_mono_ms = now.mono_ms;
+    }
+    if (c->lingering) {
+        if (now.mono_ms >= c->linger_mono_ms)
+            conn_close(c);
+    } else if (c->over_limit && !c->identified && now.mono_ms - c->opened_mono_ms >= IDENTIFY_MS) {
+        refuse_client(c);
+    } else if (c->kind == CONN_CLIENT && left > 0 &&
+               now.mono_ms - c->progress_mono_ms >= c->server->options->output_timeout_ms) {
+        char who[LINK_WHO_BYTES], host[LINK_WHO_BYTES];
+        name_other_end(c, who, host);
+        log_write(&c->server->log, LOG_LEVEL_WARN,
+                  "client %s has taken none of its replies for %" PRIu64
+                  " ms (--output-timeout); its connection was closed",
+                  who, c->server->options->output_timeout_ms);
+        conn_close(c);
+    }
+}

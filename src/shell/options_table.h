@@ -1,0 +1,108 @@
+/* The table of options, which everything about them is derived from. Private to options*.c. */
+#ifndef SHELL_OPTIONS_TABLE_H
+#define SHELL_OPTIONS_TABLE_H
+
+#include "options.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define OPTIONS_KIB      UINT64_C(1024)
+#define OPTIONS_MIB      (1024 * OPTIONS_KIB)
+#define OPTIONS_TIB      (1024 * 1024 * OPTIONS_MIB)
+#define OPTIONS_DAY_MS   UINT64_C(86400000)
+#define OPTIONS_VARIABLE 64 /* bytes of KV_… of the longest option, with its NUL */
+
+enum option_kind {
+    OPTION_SWITCH, /* takes no value; on the command line only */
+    OPTION_NUMBER, /* min..max */
+    OPTION_SIZE, /* min..max bytes */
+    OPTION_TIME, /* min..max milliseconds */
+    OPTION_CHOICE, /* one of the words of the placeholder, stored as its place there */
+    OPTION_NAME, /* 1..OPTIONS_NAME_BYTES_MAX printable characters */
+    OPTION_BIND, /* a numeric address */
+    OPTION_ADDRESS, /* one host:port or none */
+    OPTION_PEERS, /* host:port,… */
+    OPTION_CONFIG /* the path of the file; not in the file itself */
+};
+
+#define OPTION_AT(field) offsetof(struct options, field), sizeof(((struct options *)0)->field)
+#define OPTION_NOWHERE   0, 0
+
+/* X(id, name, kind, min, max, field, default, placeholder, help) */
+#define OPTIONS(X)                                                                                 \
+    X(PORT, "port", NUMBER, 0, UINT16_MAX, OPTION_AT(port), "8080", "N",                           \
+      "TCP port for clients and peers; 0 takes any free one")                                      \
+    X(BIND, "bind", BIND, 0, 0, OPTION_AT(bind), "127.0.0.1", "ADDRESS",                           \
+      "numeric address to listen on; 0.0.0.0 or :: for all")                                       \
+    X(NAME, "name", NAME, 0, 0, OPTION_AT(name), NULL, "NAME",                                     \
+      "name of this node, its own in the cluster (default: host name:port)")                       \
+    X(PEERS, "peers", PEERS, 0, 0, OPTION_AT(peers), NULL, "HOST:PORT,…",                          \
+      "nodes to join; one is enough, and this node may be among them")                             \
+    X(ADVERTISE, "advertise", ADDRESS, 0, 0, OPTION_AT(advertise), NULL, "HOST:PORT",              \
+      "where peers reach this node (default: the address they see)")                               \
+    X(CLUSTER, "cluster", NAME, 0, 0, OPTION_AT(cluster), "simple-kv", "NAME",                     \
+      "name of the cluster; nodes of another one are refused")                                     \
+    X(MIN_ACKS, "min-acks", NUMBER, 0, OPTIONS_PEERS_MAX, OPTION_AT(min_acks), "0", "N",           \
+      "peers that must confirm a write before its reply")                                          \
+    X(ACK_TIMEOUT, "ack-timeout", TIME, 1, OPTIONS_DAY_MS, OPTION_AT(ack_timeout_ms), "1000ms",    \
+      "TIME", "how long a reply waits for --min-acks")                                             \
+    X(MAX_MEMORY, "max-memory", SIZE, 0, OPTIONS_TIB, OPTION_AT(max_memory_bytes), "0", "SIZE",    \
+      "data beyond which writes that add to it are refused; 0 = no limit")                         \
+    X(MAX_VALUE, "max-value", SIZE, 1, 512 * OPTIONS_MIB, OPTION_AT(max_value_bytes), "16MiB",     \
+      "SIZE", "longest value taken from a client, at most 512MiB")                                 \
+    X(MAX_CLIENTS, "max-clients", NUMBER, 1, 1000000, OPTION_AT(max_clients), "10000", "N",        \
+      "client connections at a time")                                                              \
+    X(JOURNAL_MEMORY, "journal-memory", SIZE, OPTIONS_MIB, OPTIONS_TIB,                            \
+      OPTION_AT(journal_memory_bytes), "64MiB", "SIZE",                                            \
+      "recent writes kept to stream to peers from")                                                \
+    X(KEYS_LIMIT, "keys-limit", NUMBER, 0, UINT32_MAX, OPTION_AT(keys_limit), "100000", "N",       \
+      "KEYS is refused when the store holds more keys")                                            \
+    X(MAX_OUTPUT, "max-output", SIZE, OPTIONS_KIB, OPTIONS_TIB, OPTION_AT(max_output_bytes),       \
+      "1MiB", "SIZE", "unsent replies at which a client's next commands wait")                     \
+    X(OUTPUT_TIMEOUT, "output-timeout", TIME, 1, OPTIONS_DAY_MS, OPTION_AT(output_timeout_ms),     \
+      "60s", "TIME", "a client that takes no reply byte for so long is closed")                    \
+    X(SHUTDOWN_TIMEOUT, "shutdown-timeout", TIME, 0, OPTIONS_DAY_MS,                               \
+      OPTION_AT(shutdown_timeout_ms), "5s", "TIME",                                                \
+      "how long a stop waits for clients and peers to take what is owed")                          \
+    X(LOG_LEVEL, "log-level", CHOICE, 0, 0, OPTION_AT(log_level), "info", "debug|info|warn|error", \
+      "least severe events logged")                                                                \
+    X(LOG_FORMAT, "log-format", CHOICE, 0, 0, OPTION_AT(log_format), "text", "text|json",          \
+      "form of the log on standard error")                                                         \
+    X(CONFIG, "config", CONFIG, 0, 0, OPTION_NOWHERE, NULL, "FILE",                                \
+      "INI file of options, such as: port = 8080")                                                 \
+    X(HEALTHCHECK, "healthcheck", SWITCH, 0, 0, OPTION_AT(healthcheck), NULL, "",                  \
+      "ask the node at --bind and --port whether it answers; exit 0 or 1")                         \
+    X(VERSION, "version", SWITCH, 0, 0, OPTION_AT(show_version), NULL, "", "print the version")    \
+    X(HELP, "help", SWITCH, 0, 0, OPTION_AT(show_help), NULL, "", "print this text")
+
+enum option_id {
+#define OPTION_ID(id, ...) OPTION_##id##_ID,
+    OPTIONS(OPTION_ID)
+#undef OPTION_ID
+        OPTION_COUNT
+};
+
+struct option {
+    const char *name; /* without dashes */
+    enum option_kind kind;
+    uint64_t min, max; /* of numbers, sizes and times */
+    size_t offset, size; /* of the field of struct options */
+    const char *default_text; /* parsed like any other value; NULL = the field stays zero */
+    const char *placeholder; /* stands for the value in --help; "" for a switch */
+    const char *help; /* one line */
+};
+
+/* Indexed by enum option_id. */
+extern const struct option OPTION_TABLE[OPTION_COUNT];
+
+/* The option of that name (name_bytes bytes, without dashes), NULL if there is none. */
+const struct option *option_find(const char *name, size_t name_bytes);
+
+/* The option whose name is most like a misspelt one, NULL if none is much like it. */
+const struct option *option_nearest(const char *name, size_t name_bytes);
+
+/* The environment variable of an option: KV_ACK_TIMEOUT. */
+void option_variable(const struct option *option, char out[OPTIONS_VARIABLE]);
+
+#endif

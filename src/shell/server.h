@@ -1,0 +1,39 @@
+/* The server: one libuv loop around one node. It feeds the node what arrives, and once a turn
+ * drains what the node has ready. */
+#ifndef SHELL_SERVER_H
+#define SHELL_SERVER_H
+
+#include "kv/node.h"
+#include "log.h"
+#include "options.h"
+
+#include <uv.h>
+
+#define SERVER_READ_BYTES (64u << 10)
+
+struct server {
+    uv_loop_t loop;
+    uv_tcp_t listener;
+    uv_prepare_t turn; /* runs once a turn, before the loop waits */
+    uv_timer_t tick;
+    uv_idle_t busy; /* keeps the loop from waiting while a scan has work */
+    uv_signal_t signals[2];
+    const struct options *options; /* borrowed */
+    struct log log;
+    struct heap heap;
+    struct node *node;
+    struct list conns; /* struct conn */
+    struct list dials; /* struct dial */
+    bool stopping;
+    uint64_t stop_mono_ms; /* when to give up waiting for what is owed */
+    char name[OPTIONS_TEXT_MAX];
+    char read_buffer[SERVER_READ_BYTES]; /* of all connections: one reads at a time */
+};
+
+/* Runs a node until a signal ends it. options: borrowed. Returns the process's exit status; what
+ * went wrong is in the log. */
+int server_run(const struct options *options);
+
+struct moment server_now(const struct server *s);
+
+#endif
