@@ -7,6 +7,9 @@
 /* Far enough for anybody, near enough that milliseconds do not overflow. */
 #define EXPIRE_SECONDS_MAX (UINT64_C(100) * 366 * 24 * 3600)
 
+/* What the keys of one KEYS reply may add up to. */
+#define KEYS_BYTES_MAX (64u << 20)
+
 #define NO_SECONDS_TEXT "a whole number of seconds, at most 3162240000, was expected, not '%.*s'"
 _Static_assert(EXPIRE_SECONDS_MAX == 3162240000, "the text above names the number");
 
@@ -181,8 +184,8 @@ void command_ttl(struct command_call *call)
         reply_number(call->reply, (int64_t)((rec.expires_ms - call->now.wall_ms + 500) / 1000));
 }
 
-/* Calls reply_key for every live key that matches, or only counts them. */
-static uint64_t each_match(struct command_call *call, bool answer)
+/* Visits every live key that matches. Returns their number and sums up their bytes, or answers. */
+static uint64_t each_match(struct command_call *call, uint64_t *bytes, bool answer)
 {
     uint64_t count = 0;
     struct record rec;
@@ -194,6 +197,7 @@ static uint64_t each_match(struct command_call *call, bool answer)
                 !bytes_match_glob(call->words[1], rec.key))
                 continue;
             count++;
+            *bytes += rec.key.size;
             if (answer)
                 reply_key(call->reply, rec.key);
         }
@@ -204,7 +208,7 @@ static uint64_t each_match(struct command_call *call, bool answer)
 
 void command_keys(struct command_call *call)
 {
-    uint64_t keys = store_live_count(call->node->store);
+    uint64_t keys = store_live_count(call->node->store), bytes = 0;
     uint64_t limit = call->node->config.keys_limit;
     if (keys > limit) {
         reply_error(call->reply,
@@ -213,8 +217,16 @@ void command_keys(struct command_call *call)
                     limit, keys);
         return;
     }
-    reply_list(call->reply, each_match(call, false));
-    each_match(call, true);
+    uint64_t matches = each_match(call, &bytes, false);
+    if (bytes > KEYS_BYTES_MAX) {
+        reply_error(call->reply,
+                    "the keys that match have %" PRIu64
+                    " bytes; KEYS answers with at most %u: a narrower glob is needed",
+                    bytes, KEYS_BYTES_MAX);
+        return;
+    }
+    reply_list(call->reply, matches);
+    each_match(call, &bytes, true);
 }
 
 void command_count(struct command_call *call)

@@ -161,7 +161,6 @@ static void handle_frame(struct link *l, struct moment now, const struct rule *r
                          struct bytes payload)
 {
     struct frame_reader reader = {.rest = payload};
-    l->heard_mono_ms = now.mono_ms;
     if (l->member != NULL)
         l->member->contact_mono_ms = now.mono_ms;
     prove(l);
@@ -205,6 +204,8 @@ void link_read(struct link *l, struct moment now, struct bytes bytes)
     if (l->state == LINK_CLOSED)
         return;
     l->node->counters.peer_bytes_received += bytes.size;
+    /* Any byte counts: on a slow link one frame can take longer than the silence allowed. */
+    l->heard_mono_ms = now.mono_ms;
     struct bytes joined = buffer_join(&l->in, bytes);
     size_t parsed = 0;
     while (l->state != LINK_CLOSED) {
@@ -274,12 +275,10 @@ static void on_heartbeat(struct link *l, struct moment now, struct frame_reader 
     vector_close(&changes);
     l->member->clock_difference_ms = (int64_t)(wall_ms - now.wall_ms);
     l->node->acks_arrived = true;
-    if (l->role == LINK_SENDER) {
+    if (l->role == LINK_SENDER)
         l->address->backoff_ms = 0;
-        return;
-    }
-    link_send_heartbeat(l, now);
-    link_consider_all(l->node);
+    else
+        link_consider_all(l->node);
 }
 
 void link_tick(struct link *l, struct moment now)

@@ -125,7 +125,7 @@ static void heartbeat(struct node *n, struct moment now)
     CHECK(vector_advance(&n->vector, n->config.origin, stamp_next(&n->clock, now.wall_ms)) == 0);
     list_for_each (item, &n->links) {
         struct link *l = container_of(item, struct link, all);
-        if (l->role == LINK_SENDER && (l->state == LINK_HOLD || l->state == LINK_LIVE))
+        if (l->state == LINK_HOLD || l->state == LINK_LIVE)
             link_send_heartbeat(l, now);
     }
 }

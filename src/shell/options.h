@@ -45,10 +45,11 @@ struct options {
 };
 
 /* Read all sources; a flag comes before the environment, that before the file, that before the
- * default. After --help or --version nothing else is looked at, so that they always work.
+ * default. With --help or --version only the names of the flags are looked at, so that these work
+ * whatever else is wrong.
  *
  * o       written; complete on success only.
- * argv    borrowed; argc entries, the first is the program and is skipped.
+ * argv    borrowed; argc entries and a NULL; the first is the program and is skipped.
  * env     borrowed; "NAME=value" entries, NULL-terminated. An empty value counts as not given.
  * error   written on -EINVAL: one line, without its end and escaped, that names the option, where
  *         it was set, the value, and what would be right. error_bytes is at least 4.

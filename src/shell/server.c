@@ -22,13 +22,19 @@
 /* Descriptors beside the clients': peers in both directions, the loop's own, standard streams. */
 #define OTHER_DESCRIPTORS (2 * MEMBERS_MAX + 64)
 
-struct moment server_now(const struct server *s)
+/* Turns of the loop after which everything that can be closed is. */
+#define CLOSING_TURNS 3
+
+struct moment server_now(struct server *s)
 {
     struct timespec wall;
-    clock_gettime(CLOCK_REALTIME, &wall);
-    return (struct moment){.wall_ms =
-                               (uint64_t)wall.tv_sec * 1000 + (uint64_t)wall.tv_nsec / 1000000,
-                           .mono_ms = uv_now(&s->loop)};
+    /* libuv's time moves once a turn; asking the kernel again within it would only cost. */
+    if (s->now.mono_ms != uv_now(&s->loop) || s->now.wall_ms == 0) {
+        clock_gettime(CLOCK_REALTIME, &wall);
+        s->now.wall_ms = (uint64_t)wall.tv_sec * 1000 + (uint64_t)wall.tv_nsec / 1000000;
+        s->now.mono_ms = uv_now(&s->loop);
+    }
+    return s->now;
 }
 
 /* --- a turn -------------------------------------------------------------------------------- */
@@ -137,6 +143,9 @@ static void stop_step(struct server *s)
                   " clients were owed replies, peers had%s confirmed every write",
                   waiting, node_is_drained(s->node) ? "" : " not");
     close_handles(s);
+    /* A name that is being resolved cannot be called off, and may take longer than anybody wants to
+     * wait: run_loop leaves without it. */
+    uv_stop(&s->loop);
 }
 
 static void on_signal(uv_signal_t *handle, int number)
@@ -293,8 +302,13 @@ static int run_loop(struct server *s)
               "listening on %s as \"%s\" of cluster \"%s\", %zu peers given, simple-kv %s", text,
               s->name, s->options->cluster, s->options->peer_count, VERSION_TEXT);
     uv_run(&s->loop, UV_RUN_DEFAULT);
-    node_free(s->node);
+    /* Close callbacks come in the next turns, and those of what could be called off. */
+    for (int turn = 0; turn < CLOSING_TURNS; turn++)
+        uv_run(&s->loop, UV_RUN_NOWAIT);
     log_write(&s->log, LOG_LEVEL_INFO, "stopped");
+    if (!list_is_empty(&s->dials))
+        _exit(0); /* the resolver's thread still uses what would be freed */
+    node_free(s->node);
     return 0;
 }
 

@@ -24,6 +24,7 @@ struct server {
     struct node *node;
     struct list conns; /* struct conn */
     struct list dials; /* struct dial */
+    struct moment now; /* see server_now */
     bool stopping;
     uint64_t stop_mono_ms; /* when to give up waiting for what is owed */
     char name[OPTIONS_TEXT_MAX];
@@ -34,6 +35,7 @@ struct server {
  * went wrong is in the log. */
 int server_run(const struct options *options);
 
-struct moment server_now(const struct server *s);
+/* The time of this turn of the loop. */
+struct moment server_now(struct server *s);
 
 #endif
