@@ -32,6 +32,16 @@ static inline void list_remove(struct list *item)
     list_init(item);
 }
 
+/* Moves all items of `from` into the empty list `into`. */
+static inline void list_take_all(struct list *into, struct list *from)
+{
+    if (list_is_empty(from))
+        return;
+    *into = *from;
+    into->next->prev = into->prev->next = into;
+    list_init(from);
+}
+
 /* Visits every item; the visited one may be removed. */
 #define list_for_each(item, head)                                                                  \
     for (struct list *item = (head)->next, *item##_next = item->next; item != (head);              \

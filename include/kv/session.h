@@ -49,6 +49,10 @@ void session_sent(struct session *s, size_t size);
 /* Goes on with commands that had to wait until replies were sent. */
 void session_resume(struct session *s, struct moment now);
 
+/* Puts the session among the node's ready ones again if it could be resumed: a client's deep
+ * pipeline goes on in the next turn, after the others. */
+void session_ask_turn(struct session *s);
+
 /* False while the client is not reading its replies: then its commands wait, and it shall not be
  * read from. */
 bool session_wants_input(const struct session *s);

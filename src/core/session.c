@@ -278,12 +278,24 @@ void session_sent(struct session *s, size_t size)
     s->unsent -= size;
 }
 
+/* Whether there is something to run, and room for its replies. */
+static bool can_resume(const struct session *s)
+{
+    size_t pending = buffer_size(&s->in);
+    return !s->closing && !s->failed && !output_is_full(s) &&
+           (pending > s->in_searched || (s->input_ended && pending > 0));
+}
+
 void session_resume(struct session *s, struct moment now)
 {
-    if (output_is_full(s))
-        return;
-    if (buffer_size(&s->in) > s->in_searched || (s->input_ended && buffer_size(&s->in) > 0))
+    if (can_resume(s))
         session_read(s, now, bytes_of(NULL, 0));
+}
+
+void session_ask_turn(struct session *s)
+{
+    if (can_resume(s))
+        make_ready(s);
 }
 
 bool session_finished(const struct session *s)

@@ -323,6 +323,8 @@ void conn_flush(struct conn *c)
             return;
         }
     }
+    if (c->kind == CONN_CLIENT && buffer_size(&c->writing) == 0)
+        session_ask_turn(&c->session);
     finished = c->kind == CONN_PEER ? link_is_finished(c->link) : session_finished(&c->session);
     if (finished)
         finish(c);

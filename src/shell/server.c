@@ -57,10 +57,14 @@ static void flush_links(struct server *s)
     }
 }
 
+/* Those that are ready now; who becomes ready meanwhile has his turn next time. */
 static void flush_sessions(struct server *s)
 {
-    while (!list_is_empty(&s->node->ready)) {
-        struct session *session = container_of(s->node->ready.next, struct session, ready);
+    struct list ready;
+    list_init(&ready);
+    list_take_all(&ready, &s->node->ready);
+    while (!list_is_empty(&ready)) {
+        struct session *session = container_of(ready.next, struct session, ready);
         list_remove(&session->ready);
         conn_flush(container_of(session, struct conn, session));
     }
@@ -85,7 +89,7 @@ static void on_turn(uv_prepare_t *turn)
     while (!s->stopping && (due = node_next_dial(s->node, now)) != NULL)
         dial_start(s, due);
     log_notices(s);
-    if (node_is_busy(s->node))
+    if (node_is_busy(s->node) || !list_is_empty(&s->node->ready))
         uv_idle_start(&s->busy, keep_awake);
     else
         uv_idle_stop(&s->busy);
