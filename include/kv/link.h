@@ -42,6 +42,9 @@
 /* How long a peer's vector may stay ahead before the difference is fetched from that peer. */
 #define LINK_AHEAD_MS 2000u
 
+/* Answers and requests that a peer may leave unread: it is closed when there are more. */
+#define LINK_UNREAD_BYTES_MAX (8u << 20)
+
 #define LINK_REASON_BYTES 160u
 #define LINK_WHO_BYTES    64u
 
@@ -98,7 +101,8 @@ struct link {
 
     /* receiver */
     uint64_t floor; /* the sender cannot stream from before this stamp */
-    uint64_t pending_after, pending_through; /* live records beyond a gap; 0, 0 = none */
+    bool gap_open; /* live, but what came before is only being fetched by a delta */
+    uint64_t pending_after, pending_through; /* live records beyond that gap; 0, 0 = none */
     struct vector delta_vector; /* the sender's when the scan began */
     bool delta_begun;
     uint32_t delta_partitions; /* complete so far */
@@ -137,7 +141,7 @@ void link_tick(struct link *l, struct moment now);
 /* Whether the connection shall be ended now. */
 bool link_is_finished(const struct link *l);
 
-/* Whether a scan could go on at once. */
+/* Whether there is more to send at once, without waiting for anything to arrive or to leave. */
 bool link_is_busy(const struct link *l);
 
 /* What waits to be sent: output and ring. */

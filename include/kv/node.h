@@ -106,7 +106,7 @@ struct address *node_next_dial(struct node *n, struct moment now);
 /* The shell could not resolve or reach an address. reason: copied. */
 void node_dial_failed(struct node *n, struct address *a, struct moment now, const char *reason);
 
-/* Whether some link has scanning to do and room for its output: then the loop should not sleep. */
+/* Whether some link has more to send at once: then the loop should not sleep. */
 bool node_is_busy(const struct node *n);
 
 /* Whether every linked peer has confirmed all that was written here. */

@@ -8,7 +8,7 @@
  *          8      2  key_bytes    1 … RECORD_KEY_BYTES_MAX
  *         10      1  flags        1 tombstone, 2 has an expiry; no others; never both
  *         11      1  0
- *         12      8  stamp        > 0
+ *         12      8  stamp        > 0, at most STAMP_MAX
  *         20      8  origin       > 0
  *        (28      8  expires_ms   > 0; only with flag 2)
  *          …         key, value

@@ -13,6 +13,9 @@
 
 #define STAMP_COUNTER_BITS 16
 
+/* No stamp from outside may exceed this: what a node issues afterwards must not overflow. */
+#define STAMP_MAX (UINT64_MAX / 2)
+
 struct stamp_clock {
     uint64_t last; /* the greatest stamp issued or seen */
 };

@@ -7,7 +7,7 @@
  *
  *     offset  bytes
  *          0      4  count, 0 … VECTOR_ORIGINS_MAX
- *          4     16  first entry: origin (8), stamp (8), both > 0
+ *          4     16  first entry: origin (8), stamp (8), both > 0; stamp at most STAMP_MAX
  *          …
  */
 #ifndef KV_VECTOR_H

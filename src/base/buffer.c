@@ -138,7 +138,7 @@ void buffer_keep_rest(struct buffer *pending, struct bytes joined, size_t parsed
 {
     if (buffer_size(pending) > 0) {
         buffer_consume(pending, parsed);
-        if (buffer_size(pending) == 0)
+        if (buffer_size(pending) == 0 && !buffer_failed(pending))
             buffer_close(pending);
     } else {
         buffer_append(pending, bytes_of(joined.data + parsed, joined.size - parsed));

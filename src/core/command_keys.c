@@ -7,6 +7,8 @@
 /* Far enough for anybody, near enough that milliseconds do not overflow. */
 #define EXPIRE_SECONDS_MAX (UINT64_C(100) * 366 * 24 * 3600)
 
+#define OUT_OF_MEMORY_TEXT "out of memory; nothing was written"
+
 /* What the keys of one KEYS reply may add up to. */
 #define KEYS_BYTES_MAX (64u << 20)
 
@@ -60,23 +62,40 @@ static bool write_value(struct command_call *call, struct bytes key, struct byte
         return false;
     }
     if (node_write(n, call->now, &rec) != 0) {
-        reply_error(call->reply, "out of memory; nothing was written");
+        reply_error(call->reply, OUT_OF_MEMORY_TEXT);
         return false;
     }
     call->written = rec.stamp;
     return true;
 }
 
-static bool delete_key(struct command_call *call, struct bytes key)
+/* 1 when it was there, 0 when not, -ENOMEM. */
+static int delete_key(struct command_call *call, struct bytes key)
 {
     struct record rec;
     if (!store_get(call->node->store, key, call->now.wall_ms, &rec))
-        return false;
+        return 0;
     rec = (struct record){.key = key, .tombstone = true};
-    if (node_write(call->node, call->now, &rec) != 0)
-        return false;
+    int error = node_write(call->node, call->now, &rec);
+    if (error != 0)
+        return error;
     call->written = rec.stamp;
-    return true;
+    return 1;
+}
+
+/* Deletes the keys and answers how many there were, or what went wrong. */
+static void delete_keys(struct command_call *call, const struct bytes *keys, size_t count)
+{
+    int64_t deleted = 0;
+    for (size_t i = 0; i < count; i++) {
+        int outcome = delete_key(call, keys[i]);
+        if (outcome < 0) {
+            reply_error(call->reply, "out of memory; %zu of %zu keys were looked at", i, count);
+            return;
+        }
+        deleted += outcome;
+    }
+    reply_number(call->reply, deleted);
 }
 
 static bool parse_seconds(struct command_call *call, struct bytes word, int64_t *seconds)
@@ -121,10 +140,7 @@ void command_get(struct command_call *call)
 
 void command_del(struct command_call *call)
 {
-    int64_t deleted = 0;
-    for (size_t i = 1; i < call->word_count; i++)
-        deleted += delete_key(call, call->words[i]);
-    reply_number(call->reply, deleted);
+    delete_keys(call, call->words + 1, call->word_count - 1);
 }
 
 void command_exists(struct command_call *call)
@@ -143,7 +159,7 @@ static void rewrite(struct command_call *call, const struct record *rec, uint64_
     buffer_init(&value, call->node->heap);
     buffer_append(&value, rec->value);
     if (buffer_failed(&value))
-        reply_error(call->reply, "out of memory; nothing was written");
+        reply_error(call->reply, OUT_OF_MEMORY_TEXT);
     else if (write_value(call, call->words[1], buffer_bytes(&value), expires_ms))
         reply_number(call->reply, 1);
     buffer_close(&value);
@@ -158,7 +174,7 @@ void command_expire(struct command_call *call)
     if (!store_get(call->node->store, call->words[1], call->now.wall_ms, &rec))
         reply_number(call->reply, 0);
     else if (seconds <= 0)
-        reply_number(call->reply, delete_key(call, call->words[1]));
+        delete_keys(call, call->words + 1, 1);
     else
         rewrite(call, &rec, expiry_at(call, seconds));
 }

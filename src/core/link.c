@@ -215,6 +215,8 @@ void link_read(struct link *l, struct moment now, struct bytes bytes)
         parsed += taken;
     }
     buffer_keep_rest(&l->in, joined, parsed);
+    if (l->role == LINK_RECEIVER && buffer_size(&l->out) + l->unsent > LINK_UNREAD_BYTES_MAX)
+        link_fail(l, "it does not read the answers to what it sends");
     if (buffer_failed(&l->in) || buffer_failed(&l->out))
         link_fail(l, "out of memory");
 }
@@ -311,7 +313,7 @@ struct buffer *link_output(struct link *l)
 
 bool link_is_busy(const struct link *l)
 {
-    return l->scan.active && buffer_size(&l->out) + l->unsent < LINK_OUTPUT_BYTES;
+    return l->role == LINK_SENDER && l->unsent == 0 && (l->scan.active || link_stream_has_more(l));
 }
 
 uint64_t link_queued_bytes(const struct link *l)

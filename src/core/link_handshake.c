@@ -56,10 +56,13 @@ static bool name_is_valid(struct bytes name)
 /* Names go into logs and into PEERS: what has a byte that could confuse those is malformed. */
 static bool host_is_valid(struct bytes host)
 {
-    return host.size == 0 ||
-           (host.size <= ADDRESS_HOST_BYTES && memchr(host.data, 0, host.size) == NULL &&
-            memchr(host.data, ' ', host.size) == NULL &&
-            memchr(host.data, '\n', host.size) == NULL);
+    if (host.size > ADDRESS_HOST_BYTES)
+        return false;
+    for (size_t i = 0; i < host.size; i++) {
+        if (host.data[i] <= ' ' || host.data[i] > '~')
+            return false;
+    }
+    return true;
 }
 
 /* False when malformed. With another protocol version only the version is read. */

@@ -20,6 +20,7 @@ link_handler link_on_hello, link_on_refused, link_on_members;
 /* link_sender.c */
 link_handler link_on_stream, link_on_delta_request;
 void link_sender_fill(struct link *l);
+bool link_stream_has_more(const struct link *l);
 void link_scan_end(struct link *l);
 
 /* link_receiver.c */

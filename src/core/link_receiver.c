@@ -7,16 +7,16 @@
 
 /* --- how to close a gap -------------------------------------------------------------------- */
 
-/* Whether that origin's own stream flows to this node, without a gap before it. */
-static bool flows_here(const struct node *n, uint64_t origin)
+/* The link on which that origin's own stream flows to this node without a gap before it, or NULL. */
+static const struct link *stream_of(const struct node *n, uint64_t origin)
 {
     list_for_each (item, &n->links) {
         const struct link *l = container_of(item, struct link, all);
         if (l->role == LINK_RECEIVER && l->state == LINK_LIVE && l->origin == origin &&
-            l->pending_through == 0)
-            return true;
+            !l->gap_open)
+            return l;
     }
-    return false;
+    return NULL;
 }
 
 /* Whether the sender's stream from its ring closes all that is open between the two. It does not
@@ -30,7 +30,7 @@ static bool stream_suffices(const struct link *l)
     for (uint32_t i = 0; i < l->vector.count; i++) {
         const struct vector_entry *e = &l->vector.entries[i];
         if (e->origin != l->origin && !vector_covers(&n->vector, e->origin, e->stamp) &&
-            !flows_here(n, e->origin))
+            stream_of(n, e->origin) == NULL)
             return false;
     }
     return true;
@@ -42,6 +42,12 @@ static void ask_for_stream(struct link *l)
     frame_put_u64(&l->out, vector_get(&l->node->vector, l->origin));
     frame_end(&l->out, begun, FRAME_STREAM);
     l->state = LINK_LIVE;
+    l->gap_open = false;
+}
+
+static void open_gap(struct link *l)
+{
+    l->gap_open = true;
     l->pending_after = l->pending_through = 0;
 }
 
@@ -58,7 +64,7 @@ static void ask_for_delta(struct link *l)
     l->delta_records = 0;
     if (l->state == LINK_HOLD) {
         l->state = LINK_LIVE;
-        l->pending_after = l->pending_through = 0;
+        open_gap(l);
     }
 }
 
@@ -91,7 +97,10 @@ static bool still_ahead(const struct link *l)
     for (uint32_t i = 0; i < l->ahead_theirs.count; i++) {
         const struct vector_entry *e = &l->ahead_theirs.entries[i];
         uint64_t now_here = vector_get(&n->vector, e->origin);
-        bool moves = flows_here(n, e->origin) && now_here > vector_get(&l->ahead_ours, e->origin);
+        const struct link *stream = stream_of(n, e->origin);
+        /* A frame that is arriving counts too: a large one on a slow link takes its time. */
+        bool moves = stream != NULL && (now_here > vector_get(&l->ahead_ours, e->origin) ||
+                                        buffer_size(&stream->in) > 0);
         if (now_here < e->stamp && !moves)
             return true;
     }
@@ -123,8 +132,12 @@ void link_on_gap(struct link *l, struct moment now, struct frame_reader *payload
 {
     (void)now;
     l->floor = frame_read_u64(payload);
+    open_gap(l);
+    /* A delta that was asked for meanwhile closes this gap too. One that has begun does not: its
+     * sender's vector is from before. */
+    if (l->node->delta == l && !l->delta_begun)
+        return;
     l->state = LINK_HOLD;
-    l->pending_after = l->pending_through = 0;
     link_consider_all(l->node);
 }
 
@@ -161,14 +174,15 @@ void link_on_records(struct link *l, struct moment now, struct frame_reader *pay
     uint64_t after = frame_read_u64(payload);
     uint64_t through = frame_read_u64(payload);
     (void)now;
-    if (payload->failed || through < after ||
-        !merge_records(l, payload->rest, l->origin, after, through))
+    if (through < after || through > STAMP_MAX)
+        payload->failed = true;
+    if (payload->failed || !merge_records(l, payload->rest, l->origin, after, through))
         return;
     if (vector_get(&n->vector, l->origin) >= after) {
         if (vector_advance(&n->vector, l->origin, through) != 0)
             link_fail(l, "out of memory");
-    } else if (l->pending_through == 0 || l->pending_through == after) {
-        /* Beyond a gap that a delta is closing: it counts when that is done. */
+    } else if (l->gap_open && (l->pending_through == 0 || l->pending_through == after)) {
+        /* It counts when the delta is complete. */
         l->pending_after = l->pending_through == 0 ? after : l->pending_after;
         l->pending_through = through;
     } else {
@@ -182,7 +196,9 @@ void link_on_records(struct link *l, struct moment now, struct frame_reader *pay
 void link_on_ack_wanted(struct link *l, struct moment now, struct frame_reader *payload)
 {
     (void)payload;
-    link_send_heartbeat(l, now);
+    /* What was told already is on its way. */
+    if (!vector_covers_vector(&l->told, &l->node->vector))
+        link_send_heartbeat(l, now);
 }
 
 /* --- receiving a delta --------------------------------------------------------------------- */
@@ -222,10 +238,11 @@ static void complete_delta(struct link *l, struct moment now)
         link_fail(l, "out of memory");
         return;
     }
-    if (l->pending_through != 0 && vector_get(&n->vector, l->origin) >= l->pending_after) {
+    if (l->state == LINK_LIVE && l->gap_open) {
+        /* The live records began where the delta's sender stood when the scan began. */
+        l->gap_open = false;
         if (vector_advance(&n->vector, l->origin, l->pending_through) != 0)
             link_fail(l, "out of memory");
-        l->pending_after = l->pending_through = 0;
     }
     n->counters.deltas_received++;
     if (l->delta_records > 0)

@@ -27,6 +27,12 @@ void link_on_stream(struct link *l, struct moment now, struct frame_reader *payl
         send_gap(l);
 }
 
+bool link_stream_has_more(const struct link *l)
+{
+    const struct node *n = l->node;
+    return l->state == LINK_LIVE && l->reader.after < vector_get(&n->vector, n->config.origin);
+}
+
 /* One RECORDS frame: everything of this node's clients after `after` and through `through`. */
 static void send_records(struct link *l)
 {
@@ -57,7 +63,7 @@ static bool stream_step(struct link *l)
         send_gap(l);
         return true;
     }
-    if (l->reader.after < vector_get(&n->vector, n->config.origin)) {
+    if (link_stream_has_more(l)) {
         send_records(l);
         return true;
     }
@@ -100,7 +106,10 @@ void link_on_delta_request(struct link *l, struct moment now, struct frame_reade
     struct node *n = l->node;
     struct link_scan *scan = &l->scan;
     (void)now;
-    link_scan_end(l);
+    if (scan->active) {
+        link_fail(l, "it asked for a delta while it was getting one");
+        return;
+    }
     if (vector_decode(&scan->wanted, payload->rest) < 0) {
         payload->failed = true;
         return;

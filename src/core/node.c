@@ -188,8 +188,6 @@ void node_dial_failed(struct node *n, struct address *a, struct moment now, cons
 
 bool node_is_busy(const struct node *n)
 {
-    if (n->scans == 0)
-        return false;
     list_for_each (item, &n->links) {
         if (link_is_busy(container_of(item, struct link, all)))
             return true;

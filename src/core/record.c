@@ -3,6 +3,7 @@
 
 #include "kv/check.h"
 #include "kv/hash.h"
+#include "kv/stamp.h"
 
 #include <errno.h>
 
@@ -85,7 +86,7 @@ int64_t record_decode(struct record *rec, struct bytes from)
     /* Judged before the rest has arrived: a damaged size must not make anybody wait for it. */
     if (flags > RECORD_EXPIRES || at[AT_ZERO] != 0 || key_bytes == 0 ||
         value_bytes > RECORD_VALUE_BYTES_MAX || (rec->tombstone && value_bytes != 0) ||
-        rec->stamp == 0 || rec->origin == 0)
+        rec->stamp == 0 || rec->stamp > STAMP_MAX || rec->origin == 0)
         return -EBADMSG;
     size_t size = record_size_at(at);
     if (from.size < size)

@@ -54,6 +54,14 @@ static void make_ready(struct session *s)
         list_push_back(&s->node->ready, &s->ready);
 }
 
+/* Appending to a buffer tells of a failure only when asked. */
+static void note_failure(struct session *s)
+{
+    if (buffer_failed(&s->in) || buffer_failed(&s->out) || buffer_failed(&s->held) ||
+        buffer_failed(&s->holds))
+        s->failed = true;
+}
+
 /* --- held replies -------------------------------------------------------------------------- */
 
 static struct hold *first_hold(const struct session *s)
@@ -106,13 +114,15 @@ static void answer_hold(struct session *s, const struct hold *hold, uint32_t con
 void session_release(struct session *s, struct moment now)
 {
     make_ready(s);
-    while (has_holds(s)) {
+    /* After a failed allocation the queues need not agree any more; the shell will end it. */
+    while (has_holds(s) && !s->failed) {
         const struct hold *hold = first_hold(s);
         uint32_t confirmed = node_confirmations(s->node, hold->wait.stamp);
         if (confirmed < hold->wait.peers && now.mono_ms < hold->deadline_mono_ms)
             return;
         answer_hold(s, hold, confirmed);
         buffer_consume(&s->holds, sizeof *hold);
+        note_failure(s);
     }
     list_remove(&s->waiting);
     buffer_close(&s->held);
@@ -254,9 +264,7 @@ static void run_input(struct session *s, struct moment now, struct bytes arrived
         return;
     }
     buffer_keep_rest(&s->in, joined, parsed);
-    if (buffer_failed(&s->in) || buffer_failed(&s->out) || buffer_failed(&s->held) ||
-        buffer_failed(&s->holds))
-        s->failed = true;
+    note_failure(s);
 }
 
 void session_read(struct session *s, struct moment now, struct bytes bytes)

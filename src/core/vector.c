@@ -2,7 +2,7 @@
  * some member. */
 #include "kv/vector.h"
 
-#include "kv/check.h"
+#include "kv/stamp.h"
 
 #include <errno.h>
 
@@ -130,7 +130,8 @@ int64_t vector_decode(struct vector *v, struct bytes from)
     for (uint32_t i = 0; i < count; i++) {
         const uint8_t *at = from.data + 4 + (size_t)i * ENTRY_BYTES;
         uint64_t origin = get_u64(at);
-        if (origin <= previous || get_u64(at + 8) == 0)
+        uint64_t stamp = get_u64(at + 8);
+        if (origin <= previous || stamp == 0 || stamp > STAMP_MAX)
             return -EBADMSG;
         previous = origin;
     }
