@@ -32,11 +32,15 @@ struct command_call {
     bool quit; /* out: the client has asked to leave */
 };
 
+/* Every word from key_first on is a key. */
+#define COMMAND_ALL_KEYS SIZE_MAX
+
 struct command {
     const char *name;
     void (*run)(struct command_call *call);
     size_t words_min, words_max; /* the name included */
     size_t rest_index; /* which word takes the rest of a line; 0 = none */
+    size_t key_first, key_last; /* which words are keys; 0 = none, last = COMMAND_ALL_KEYS */
     const char *usage; /* the words after the name */
     const char *summary;
 };

@@ -42,6 +42,9 @@
 /* How long a peer's vector may stay ahead before the difference is fetched from that peer. */
 #define LINK_AHEAD_MS 2000u
 
+/* How long a delta that was asked for may bring nothing before its link is closed. */
+#define LINK_DELTA_MS 10000u
+
 /* Answers and requests that a peer may leave unread: it is closed when there are more. */
 #define LINK_UNREAD_BYTES_MAX (8u << 20)
 
@@ -105,6 +108,7 @@ struct link {
     uint64_t pending_after, pending_through; /* live records beyond that gap; 0, 0 = none */
     struct vector delta_vector; /* the sender's when the scan began */
     bool delta_begun;
+    uint64_t delta_mono_ms; /* when it was asked for, or brought something last */
     uint32_t delta_partitions; /* complete so far */
     uint64_t delta_records; /* received so far */
     bool delta_wanted; /* something is missing that only a delta brings */
@@ -133,7 +137,7 @@ struct buffer *link_output(struct link *l);
 void link_send_heartbeat(struct link *l, struct moment now);
 
 /* Decides for every receiving link of the node how its gap shall be closed, and asks. */
-void link_consider_all(struct node *n);
+void link_consider_all(struct node *n, struct moment now);
 
 /* Silences, and questions that are due. */
 void link_tick(struct link *l, struct moment now);

@@ -6,26 +6,29 @@
 
 /* Sorted by name: command_find searches by halves. */
 static const struct command commands[] = {
-    {"COUNT", command_count, 1, 1, 0, "", "the number of keys"},
-    {"DEL", command_del, 2, LINE_WORDS_MAX, 0, "key [key ...]",
+    {"COUNT", command_count, 1, 1, 0, 0, 0, "", "the number of keys"},
+    {"DEL", command_del, 2, LINE_WORDS_MAX, 0, 1, COMMAND_ALL_KEYS, "key [key ...]",
      "delete keys; answers how many there were"},
-    {"EXISTS", command_exists, 2, LINE_WORDS_MAX, 0, "key [key ...]",
+    {"EXISTS", command_exists, 2, LINE_WORDS_MAX, 0, 1, COMMAND_ALL_KEYS, "key [key ...]",
      "how many of the keys there are"},
-    {"EXPIRE", command_expire, 3, 3, 0, "key seconds",
+    {"EXPIRE", command_expire, 3, 3, 0, 1, 1, "key seconds",
      "let a key expire; 1, or 0 if there is no such key"},
-    {"GET", command_get, 2, 2, 0, "key", "the key's value, or NOT_FOUND"},
-    {"HELP", command_help_reply, 1, 2, 0, "[command]", "this list, or one command's line of it"},
-    {"INFO", command_info, 1, 2, 0, "[section]", "facts and counters of this node, name:value"},
-    {"KEYS", command_keys, 2, 2, 0, "glob", "the keys that match, such as user:*"},
-    {"PEERS", command_peers, 1, 1, 0, "", "the other members, as this node sees them"},
-    {"PERSIST", command_persist, 2, 2, 0, "key",
+    {"GET", command_get, 2, 2, 0, 1, 1, "key", "the key's value, or NOT_FOUND"},
+    {"HELP", command_help_reply, 1, 2, 0, 0, 0, "[command]",
+     "this list, or one command's line of it"},
+    {"INFO", command_info, 1, 2, 0, 0, 0, "[section]",
+     "facts and counters of this node, name:value"},
+    {"KEYS", command_keys, 2, 2, 0, 0, 0, "glob", "the keys that match, such as user:*"},
+    {"PEERS", command_peers, 1, 1, 0, 0, 0, "", "the other members, as this node sees them"},
+    {"PERSIST", command_persist, 2, 2, 0, 1, 1, "key",
      "take a key's expiry away; 1, or 0 if it had none"},
-    {"PING", command_ping, 1, 2, 1, "[text]", "+PONG, or the text"},
-    {"QUIT", command_quit, 1, 1, 0, "", "end the connection"},
-    {"SET", command_set, 3, 3, 2, "key value", "store a value: the rest of the line"},
-    {"SETEX", command_setex, 4, 4, 3, "key seconds value", "store a value that expires"},
-    {"TTL", command_ttl, 2, 2, 0, "key", "seconds until the key expires; -1 never, -2 no such key"},
-    {"WAIT", command_wait, 3, 3, 0, "peers milliseconds",
+    {"PING", command_ping, 1, 2, 1, 0, 0, "[text]", "+PONG, or the text"},
+    {"QUIT", command_quit, 1, 1, 0, 0, 0, "", "end the connection"},
+    {"SET", command_set, 3, 3, 2, 1, 1, "key value", "store a value: the rest of the line"},
+    {"SETEX", command_setex, 4, 4, 3, 1, 1, "key seconds value", "store a value that expires"},
+    {"TTL", command_ttl, 2, 2, 0, 1, 1, "key",
+     "seconds until the key expires; -1 never, -2 no such key"},
+    {"WAIT", command_wait, 3, 3, 0, 0, 0, "peers milliseconds",
      "wait until so many peers have this connection's last write; answers how many do"},
 };
 #define COMMAND_COUNT (sizeof commands / sizeof commands[0])
@@ -56,6 +59,21 @@ const struct command *command_find(struct bytes name)
     return NULL;
 }
 
+/* Answers when one of the keys cannot be a key. */
+static bool keys_are_valid(const struct command_call *call, const struct command *command)
+{
+    size_t last = command->key_last < call->word_count ? command->key_last : call->word_count - 1;
+    for (size_t i = command->key_first; i > 0 && i <= last; i++) {
+        size_t size = call->words[i].size;
+        if (size >= 1 && size <= RECORD_KEY_BYTES_MAX)
+            continue;
+        reply_error(call->reply, "key of %zu bytes; a key takes 1 to %u", size,
+                    RECORD_KEY_BYTES_MAX);
+        return false;
+    }
+    return true;
+}
+
 void command_run(struct command_call *call)
 {
     struct bytes name = call->words[0];
@@ -68,7 +86,7 @@ void command_run(struct command_call *call)
     } else if (call->word_count < command->words_min || call->word_count > command->words_max) {
         reply_error(call->reply, "wrong number of words for %s; usage: %s%s%s", command->name,
                     command->name, command->usage[0] == 0 ? "" : " ", command->usage);
-    } else {
+    } else if (keys_are_valid(call, command)) {
         command->run(call);
     }
 }

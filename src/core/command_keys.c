@@ -15,18 +15,6 @@
 #define NO_SECONDS_TEXT "a whole number of seconds, at most 3162240000, was expected, not '%.*s'"
 _Static_assert(EXPIRE_SECONDS_MAX == 3162240000, "the text above names the number");
 
-static bool key_is_valid(struct command_call *call, struct bytes key)
-{
-    if (key.size >= 1 && key.size <= RECORD_KEY_BYTES_MAX)
-        return true;
-    if (key.size == 0)
-        reply_error(call->reply, "a key takes at least 1 byte");
-    else
-        reply_error(call->reply, "key of %zu bytes; a key takes at most %u", key.size,
-                    RECORD_KEY_BYTES_MAX);
-    return false;
-}
-
 static bool fits_memory(const struct node *n, const struct record *rec)
 {
     uint64_t limit = n->config.max_memory_bytes;
@@ -46,8 +34,6 @@ static bool write_value(struct command_call *call, struct bytes key, struct byte
 {
     struct node *n = call->node;
     struct record rec = {.key = key, .value = value, .expires_ms = expires_ms};
-    if (!key_is_valid(call, key))
-        return false;
     if (value.size > n->config.max_value_bytes) {
         reply_error(call->reply,
                     "value of %zu bytes; a value takes at most %" PRIu64 " (--max-value)",

@@ -91,7 +91,8 @@ static void leave_address(struct link *l, struct moment now)
 
 static void say_goodbye(struct link *l)
 {
-    if (l->member == NULL || l->reason[0] == 0)
+    bool never_used = l->role == LINK_RECEIVER && !l->proven;
+    if (l->member == NULL || l->reason[0] == 0 || never_used)
         return;
     const char *what = l->role == LINK_SENDER ? "link to" : "link from";
     const char *next = l->role == LINK_SENDER ? "; dialling again" : "";
@@ -206,6 +207,8 @@ void link_read(struct link *l, struct moment now, struct bytes bytes)
     l->node->counters.peer_bytes_received += bytes.size;
     /* Any byte counts: on a slow link one frame can take longer than the silence allowed. */
     l->heard_mono_ms = now.mono_ms;
+    if (buffer_size(&l->in) > 0)
+        l->delta_mono_ms = now.mono_ms;
     struct bytes joined = buffer_join(&l->in, bytes);
     size_t parsed = 0;
     while (l->state != LINK_CLOSED) {
@@ -280,7 +283,7 @@ static void on_heartbeat(struct link *l, struct moment now, struct frame_reader 
     if (l->role == LINK_SENDER)
         l->address->backoff_ms = 0;
     else
-        link_consider_all(l->node);
+        link_consider_all(l->node, now);
 }
 
 void link_tick(struct link *l, struct moment now)

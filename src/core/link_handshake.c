@@ -184,7 +184,7 @@ void link_on_hello(struct link *l, struct moment now, struct frame_reader *paylo
             l->member->receiver = l;
         link_send_hello(l, now);
         link_send_members(l);
-        link_consider_all(l->node);
+        link_consider_all(l->node, now);
         return;
     }
     l->address->member = l->member;

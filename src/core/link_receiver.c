@@ -51,13 +51,14 @@ static void open_gap(struct link *l)
     l->pending_after = l->pending_through = 0;
 }
 
-static void ask_for_delta(struct link *l)
+static void ask_for_delta(struct link *l, struct moment now)
 {
     struct node *n = l->node;
     size_t begun = frame_begin(&l->out);
     vector_encode(&n->vector, &l->out);
     frame_end(&l->out, begun, FRAME_DELTA_REQUEST);
     n->delta = l;
+    l->delta_mono_ms = now.mono_ms;
     l->delta_wanted = false;
     l->delta_begun = false;
     l->delta_partitions = 0;
@@ -68,7 +69,7 @@ static void ask_for_delta(struct link *l)
     }
 }
 
-static void consider(struct link *l)
+static void consider(struct link *l, struct moment now)
 {
     struct node *n = l->node;
     if (l->state == LINK_HOLD && n->delta != l) {
@@ -78,15 +79,15 @@ static void consider(struct link *l)
     }
     /* One at a time, with the vector as it is then: nothing is sent twice. */
     if (l->delta_wanted && n->delta == NULL)
-        ask_for_delta(l);
+        ask_for_delta(l, now);
 }
 
-void link_consider_all(struct node *n)
+void link_consider_all(struct node *n, struct moment now)
 {
     list_for_each (item, &n->links) {
         struct link *l = container_of(item, struct link, all);
         if (l->role == LINK_RECEIVER && (l->state == LINK_HOLD || l->state == LINK_LIVE))
-            consider(l);
+            consider(l, now);
     }
 }
 
@@ -110,6 +111,8 @@ static bool still_ahead(const struct link *l)
 void link_receiver_tick(struct link *l, struct moment now)
 {
     struct node *n = l->node;
+    if (n->delta == l && now.mono_ms - l->delta_mono_ms >= LINK_DELTA_MS)
+        link_fail(l, "the delta that was asked for brought nothing for %u ms", LINK_DELTA_MS);
     if (l->state != LINK_LIVE || n->delta == l || l->delta_wanted)
         return;
     if (l->ahead_mono_ms != 0) {
@@ -130,7 +133,6 @@ void link_receiver_tick(struct link *l, struct moment now)
 
 void link_on_gap(struct link *l, struct moment now, struct frame_reader *payload)
 {
-    (void)now;
     l->floor = frame_read_u64(payload);
     open_gap(l);
     /* A delta that was asked for meanwhile closes this gap too. One that has begun does not: its
@@ -138,7 +140,7 @@ void link_on_gap(struct link *l, struct moment now, struct frame_reader *payload
     if (l->node->delta == l && !l->delta_begun)
         return;
     l->state = LINK_HOLD;
-    link_consider_all(l->node);
+    link_consider_all(l->node, now);
 }
 
 /* --- the live stream ----------------------------------------------------------------------- */
@@ -203,8 +205,9 @@ void link_on_ack_wanted(struct link *l, struct moment now, struct frame_reader *
 
 /* --- receiving a delta --------------------------------------------------------------------- */
 
-static bool delta_expected(struct link *l, bool begun)
+static bool delta_expected(struct link *l, struct moment now, bool begun)
 {
+    l->delta_mono_ms = now.mono_ms;
     if (l->node->delta == l && l->delta_begun == begun)
         return true;
     link_fail(l, "it sent a delta that was not asked for");
@@ -213,8 +216,7 @@ static bool delta_expected(struct link *l, bool begun)
 
 void link_on_delta_begin(struct link *l, struct moment now, struct frame_reader *payload)
 {
-    (void)now;
-    if (!delta_expected(l, false))
+    if (!delta_expected(l, now, false))
         return;
     if (vector_decode(&l->delta_vector, payload->rest) < 0)
         payload->failed = true;
@@ -224,8 +226,7 @@ void link_on_delta_begin(struct link *l, struct moment now, struct frame_reader 
 void link_on_delta_records(struct link *l, struct moment now, struct frame_reader *payload)
 {
     uint64_t before = l->node->counters.records_received;
-    (void)now;
-    if (delta_expected(l, true) && merge_records(l, payload->rest, 0, 0, 0))
+    if (delta_expected(l, now, true) && merge_records(l, payload->rest, 0, 0, 0))
         l->delta_records += l->node->counters.records_received - before;
 }
 
@@ -249,13 +250,13 @@ static void complete_delta(struct link *l, struct moment now)
         notice_add(&n->notices, NOTICE_INFO, "caught up from %s: %" PRIu64 " records",
                    l->member->name, l->delta_records);
     link_send_heartbeat(l, now);
-    link_consider_all(n);
+    link_consider_all(n, now);
 }
 
 void link_on_delta_mark(struct link *l, struct moment now, struct frame_reader *payload)
 {
     uint32_t partitions = frame_read_u32(payload);
-    if (!delta_expected(l, true))
+    if (!delta_expected(l, now, true))
         return;
     if (partitions <= l->delta_partitions || partitions > STORE_PARTITIONS) {
         payload->failed = true;

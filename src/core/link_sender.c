@@ -191,8 +191,13 @@ static void scan_step(struct link *l, uint32_t *entries)
 void link_sender_fill(struct link *l)
 {
     uint32_t entries = 0;
-    while (has_room(l) && stream_step(l))
-        ;
-    while (has_room(l) && l->scan.active && entries < LINK_SCAN_ENTRIES)
-        scan_step(l, &entries);
+    bool more = true;
+    /* In turns: neither shall starve the other on a link that is always full. */
+    while (more && has_room(l)) {
+        more = stream_step(l);
+        if (l->scan.active && entries < LINK_SCAN_ENTRIES && has_room(l)) {
+            scan_step(l, &entries);
+            more = true;
+        }
+    }
 }

@@ -149,7 +149,7 @@ uint64_t node_tick(struct node *n, struct moment now)
         list_for_each (item, &n->links) {
             link_tick(container_of(item, struct link, all), now);
         }
-        link_consider_all(n);
+        link_consider_all(n, now);
         store_expire(n->store, now.wall_ms, EXPIRE_ENTRIES_A_TICK);
         node_collect(n, now);
     }

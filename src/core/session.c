@@ -259,12 +259,10 @@ static void run_input(struct session *s, struct moment now, struct bytes arrived
 {
     struct bytes joined = buffer_join(&s->in, arrived);
     size_t parsed = run_lines(s, now, joined);
-    if (s->closing) {
-        buffer_close(&s->in);
-        return;
-    }
     buffer_keep_rest(&s->in, joined, parsed);
     note_failure(s);
+    if (s->closing)
+        buffer_close(&s->in);
 }
 
 void session_read(struct session *s, struct moment now, struct bytes bytes)

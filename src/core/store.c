@@ -59,7 +59,8 @@ struct partition {
 struct store {
     struct heap *heap;
     uint64_t hash_seed;
-    uint64_t live, tombstones, memory;
+    uint64_t live, tombstones;
+    uint64_t memory; /* of entries and of partitions' tables; origins are not counted */
     struct origin *origins; /* the uthash head, by id */
     struct origin **by_index; /* owned array of borrowed pointers */
     struct origin *origin_last; /* the one asked for last: runs of records share theirs */
@@ -206,7 +207,9 @@ static int intern_origin(struct store *s, uint64_t id, uint32_t *index)
         return -ENOMEM;
     o->id = id;
     o->index = s->origin_count;
+    uint64_t memory = s->memory;
     HASH_ADD(hh, s->origins, id, sizeof o->id, o);
+    s->memory = memory;
     if (oom) {
         heap_free(s->heap, o);
         return -ENOMEM;
@@ -361,13 +364,13 @@ void store_free(struct store *s)
         while (s->partitions[p].entries != NULL)
             table_remove(s, &s->partitions[p], s->partitions[p].entries);
     }
+    CHECK(s->memory == 0);
     HASH_ITER(hh, s->origins, o, next)
     {
         HASH_DEL(s->origins, o);
         heap_free(s->heap, o);
     }
     heap_free(s->heap, s->by_index);
-    CHECK(s->memory == 0);
     heap_free(s->heap, s);
 }
 

@@ -5,7 +5,9 @@
 
 #include <arpa/inet.h>
 #include <inttypes.h>
+#include <linux/sockios.h>
 #include <stdio.h>
+#include <sys/ioctl.h>
 
 /* Further connections over --max-clients that may show within a second that they are peers. */
 #define UNIDENTIFIED_EXTRA 64u
@@ -342,9 +344,21 @@ void conn_stop(struct conn *c)
         finish(c);
 }
 
+/* What the other end has not taken yet: in libuv's queue and in the kernel's. The latter alone can
+ * hold minutes' worth of a slow reader's bytes. */
+static size_t untaken_bytes(const struct conn *c)
+{
+    int fd = -1, in_kernel = 0;
+    size_t queued = uv_stream_get_write_queue_size((const uv_stream_t *)&c->tcp);
+    if (queued == 0 || uv_fileno((const uv_handle_t *)&c->tcp, &fd) != 0 ||
+        ioctl(fd, SIOCOUTQ, &in_kernel) != 0)
+        return queued;
+    return queued + (size_t)in_kernel;
+}
+
 void conn_tick(struct conn *c, struct moment now)
 {
-    size_t left = uv_stream_get_write_queue_size((const uv_stream_t *)&c->tcp);
+    size_t left = untaken_bytes(c);
     if (left != c->writing_left) {
         c->writing_left = left;
         c->progress_mono_ms = now.mono_ms;
