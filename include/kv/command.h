@@ -8,6 +8,7 @@
 
 #include <stdbool.h>
 
+struct command;
 struct node;
 struct session;
 
@@ -23,6 +24,7 @@ struct command_wait {
 struct command_call {
     struct node *node;
     struct session *session;
+    const struct command *command; /* as words[0] named it before unquoting; NULL = none */
     const struct bytes *words; /* words[0] is the command's name */
     size_t word_count;
     struct moment now;
@@ -48,7 +50,7 @@ struct command {
 /* NULL when there is no such command. Any case. */
 const struct command *command_find(struct bytes name);
 
-/* Runs the command named by words[0], or answers why not. */
+/* Runs call->command, or answers why not. */
 void command_run(struct command_call *call);
 
 /* Adds every command's usage and summary to `out`, a line each; or one command's. */

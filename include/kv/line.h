@@ -17,6 +17,9 @@
  *           line is not in `from` yet. */
 size_t line_next(struct bytes from, size_t searched, struct bytes *line);
 
+/* The line that the end of the input ends, instead of a \n. */
+struct bytes line_last(struct bytes from);
+
 /* The first word of a line, empty for a blank line. */
 struct bytes line_first_word(struct bytes line);
 

@@ -48,6 +48,10 @@
 /* Answers and requests that a peer may leave unread: it is closed when there are more. */
 #define LINK_UNREAD_BYTES_MAX (8u << 20)
 
+/* A record stamped further ahead of this node's clock ends the link: once merged, it would carry
+ * this node's own stamps with it. */
+#define LINK_STAMP_AHEAD_MS (UINT64_C(24) * 3600 * 1000)
+
 #define LINK_REASON_BYTES 160u
 #define LINK_WHO_BYTES    64u
 

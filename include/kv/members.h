@@ -38,7 +38,7 @@ enum address_state {
     ADDRESS_IDLE, /* to be dialled at dial_mono_ms */
     ADDRESS_DIALING, /* the shell is resolving or connecting */
     ADDRESS_LINKED, /* a link exists, handshake included */
-    ADDRESS_SELF /* this node itself: never dialled again */
+    ADDRESS_SELF /* this node itself; not dialled unless a member says it is there now */
 };
 
 struct address {
@@ -66,7 +66,6 @@ void members_init(struct members *m, struct heap *heap);
 void members_close(struct members *m);
 
 struct member *members_find(const struct members *m, struct bytes name);
-struct member *members_find_origin(const struct members *m, uint64_t origin);
 
 /* Finds or adds. NULL when full or out of memory. name: 1..MEMBER_NAME_BYTES bytes, checked. */
 struct member *members_add(struct members *m, struct bytes name);

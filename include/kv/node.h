@@ -22,6 +22,8 @@
 /* A record stamped this far ahead of a clock is possible; younger tombstones are not dropped. */
 #define NODE_CLOCK_DRIFT_MS 5000u
 
+#define REFUSAL_TEXT_BYTES 256u
+
 /* Texts are borrowed for the node's life. */
 struct node_config {
     const char *name; /* 1..MEMBER_NAME_BYTES bytes */
@@ -71,7 +73,7 @@ struct node {
     uint64_t heartbeat_mono_ms;
     uint64_t tick_mono_ms;
     struct moment started;
-    char refusal[LINK_REASON_BYTES]; /* the last one logged … */
+    char refusal[REFUSAL_TEXT_BYTES]; /* the last one logged … */
     uint64_t refusal_mono_ms; /* … and when */
     struct buffer scratch; /* for one call at a time: unquoted words, texts */
 };

@@ -39,12 +39,11 @@ void session_read(struct session *s, struct moment now, struct bytes bytes);
 void session_read_end(struct session *s, struct moment now);
 
 /* The replies that may leave. The shell sends and consumes them in place; or it moves the buffer
- * away to send later, adds its size to s->unsent, and calls session_sent when it has left. */
+ * away to send later, adds its size to s->unsent, and subtracts it when it has left. */
 static inline struct buffer *session_output(struct session *s)
 {
     return &s->out;
 }
-void session_sent(struct session *s, size_t size);
 
 /* Goes on with commands that had to wait until replies were sent. */
 void session_resume(struct session *s, struct moment now);
@@ -62,6 +61,9 @@ bool session_finished(const struct session *s);
 
 /* Releases the held replies whose promise is kept or whose time is over. Called by the node. */
 void session_release(struct session *s, struct moment now);
+
+/* Whether replies are held. */
+bool session_is_waiting(const struct session *s);
 
 /* When the next held reply's time is over; MOMENT_NEVER when none is held. Monotonic ms. */
 uint64_t session_deadline(const struct session *s);

@@ -77,7 +77,7 @@ static bool keys_are_valid(const struct command_call *call, const struct command
 void command_run(struct command_call *call)
 {
     struct bytes name = call->words[0];
-    const struct command *command = command_find(name);
+    const struct command *command = call->command;
     call->node->counters.commands++;
     if (command == NULL) {
         int shown = name.size < 64 ? (int)name.size : 64;

@@ -12,6 +12,9 @@
 /* What the keys of one KEYS reply may add up to. */
 #define KEYS_BYTES_MAX (64u << 20)
 
+/* Matching costs up to glob times key. */
+#define GLOB_BYTES_MAX 256u
+
 #define NO_SECONDS_TEXT "a whole number of seconds, at most 3162240000, was expected, not '%.*s'"
 _Static_assert(EXPIRE_SECONDS_MAX == 3162240000, "the text above names the number");
 
@@ -28,7 +31,18 @@ static bool fits_memory(const struct node *n, const struct record *rec)
     return wanted <= store_entry_bytes(old.key.size, old.value.size, old.expires_ms != 0);
 }
 
-/* Writes a live record, or answers why not. */
+/* Writes a record, or answers why not. */
+static bool write_record(struct command_call *call, struct record *rec)
+{
+    if (node_write(call->node, call->now, rec) != 0) {
+        reply_error(call->reply, OUT_OF_MEMORY_TEXT);
+        return false;
+    }
+    call->written = rec->stamp;
+    return true;
+}
+
+/* Writes what a client sent, within the limits, or answers why not. */
 static bool write_value(struct command_call *call, struct bytes key, struct bytes value,
                         uint64_t expires_ms)
 {
@@ -47,12 +61,7 @@ static bool write_value(struct command_call *call, struct bytes key, struct byte
                     n->config.max_memory_bytes);
         return false;
     }
-    if (node_write(n, call->now, &rec) != 0) {
-        reply_error(call->reply, OUT_OF_MEMORY_TEXT);
-        return false;
-    }
-    call->written = rec.stamp;
-    return true;
+    return write_record(call, &rec);
 }
 
 /* 1 when it was there, 0 when not, -ENOMEM. */
@@ -144,9 +153,11 @@ static void rewrite(struct command_call *call, const struct record *rec, uint64_
     struct buffer value; /* a copy: the merge frees what rec points to */
     buffer_init(&value, call->node->heap);
     buffer_append(&value, rec->value);
+    struct record renewed = {
+        .key = call->words[1], .value = buffer_bytes(&value), .expires_ms = expires_ms};
     if (buffer_failed(&value))
         reply_error(call->reply, OUT_OF_MEMORY_TEXT);
-    else if (write_value(call, call->words[1], buffer_bytes(&value), expires_ms))
+    else if (write_record(call, &renewed))
         reply_number(call->reply, 1);
     buffer_close(&value);
 }
@@ -186,12 +197,13 @@ void command_ttl(struct command_call *call)
         reply_number(call->reply, (int64_t)((rec.expires_ms - call->now.wall_ms + 500) / 1000));
 }
 
-/* Visits every live key that matches. Returns their number and sums up their bytes, or answers. */
-static uint64_t each_match(struct command_call *call, uint64_t *bytes, bool answer)
+/* Replies every live key that matches, as long as these have at most KEYS_BYTES_MAX. Returns their
+ * number. */
+static uint64_t reply_matches(const struct command_call *call, struct reply *reply)
 {
     uint64_t count = 0;
     struct record rec;
-    for (uint32_t p = 0; p < STORE_PARTITIONS; p++) {
+    for (uint32_t p = 0; p < STORE_PARTITIONS && buffer_size(reply->out) <= KEYS_BYTES_MAX; p++) {
         struct store_cursor cursor;
         store_cursor_open(&cursor, call->node->store, p);
         while (store_cursor_next(&cursor, &rec)) {
@@ -199,36 +211,46 @@ static uint64_t each_match(struct command_call *call, uint64_t *bytes, bool answ
                 !bytes_match_glob(call->words[1], rec.key))
                 continue;
             count++;
-            *bytes += rec.key.size;
-            if (answer)
-                reply_key(call->reply, rec.key);
+            reply_key(reply, rec.key);
         }
         store_cursor_close(&cursor);
     }
     return count;
 }
 
+static void reply_keys(struct command_call *call)
+{
+    struct buffer keys; /* apart, since their number comes first */
+    struct reply reply = *call->reply;
+    buffer_init(&keys, call->node->heap);
+    reply.out = &keys;
+    uint64_t count = reply_matches(call, &reply);
+    if (buffer_failed(&keys)) {
+        reply_error(call->reply, "out of memory; a narrower glob is needed");
+    } else if (buffer_size(&keys) > KEYS_BYTES_MAX) {
+        reply_error(call->reply, "the answer would be over %u bytes; a narrower glob is needed",
+                    KEYS_BYTES_MAX);
+    } else {
+        reply_list(call->reply, count);
+        buffer_append(call->reply->out, buffer_bytes(&keys));
+    }
+    buffer_close(&keys);
+}
+
 void command_keys(struct command_call *call)
 {
-    uint64_t keys = store_live_count(call->node->store), bytes = 0;
+    uint64_t keys = store_live_count(call->node->store);
     uint64_t limit = call->node->config.keys_limit;
-    if (keys > limit) {
+    if (keys > limit)
         reply_error(call->reply,
                     "KEYS looks at every key, at most %" PRIu64
                     " (--keys-limit); there are %" PRIu64,
                     limit, keys);
-        return;
-    }
-    uint64_t matches = each_match(call, &bytes, false);
-    if (bytes > KEYS_BYTES_MAX) {
-        reply_error(call->reply,
-                    "the keys that match have %" PRIu64
-                    " bytes; KEYS answers with at most %u: a narrower glob is needed",
-                    bytes, KEYS_BYTES_MAX);
-        return;
-    }
-    reply_list(call->reply, matches);
-    each_match(call, &bytes, true);
+    else if (call->words[1].size > GLOB_BYTES_MAX)
+        reply_error(call->reply, "glob of %zu bytes; a glob takes at most %u", call->words[1].size,
+                    GLOB_BYTES_MAX);
+    else
+        reply_keys(call);
 }
 
 void command_count(struct command_call *call)

@@ -6,7 +6,8 @@
 
 void command_ping(struct command_call *call)
 {
-    if (call->word_count > 1)
+    /* A space behind PING is how people type, not an empty text. */
+    if (call->word_count > 1 && call->words[1].size > 0)
         reply_value(call->reply, call->words[1]);
     else
         reply_pong(call->reply);

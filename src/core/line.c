@@ -3,6 +3,12 @@
 
 #include <errno.h>
 
+struct bytes line_last(struct bytes from)
+{
+    bool returns = from.size > 0 && from.data[from.size - 1] == '\r';
+    return bytes_of(from.data, from.size - returns);
+}
+
 size_t line_next(struct bytes from, size_t searched, struct bytes *line)
 {
     if (searched >= from.size)
@@ -11,7 +17,7 @@ size_t line_next(struct bytes from, size_t searched, struct bytes *line)
     if (end == NULL)
         return 0;
     size_t size = (size_t)(end - from.data);
-    *line = bytes_of(from.data, size > 0 && end[-1] == '\r' ? size - 1 : size);
+    *line = line_last(bytes_of(from.data, size));
     return size + 1;
 }
 

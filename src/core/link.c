@@ -29,7 +29,7 @@ static link_handler on_heartbeat;
 
 static const struct rule rules[] = {
     {FRAME_HELLO, BOTH, IN(LINK_HELLO), 2, 4096 + VECTOR_BYTES_MAX, link_on_hello},
-    {FRAME_REFUSED, TO_SENDER, IN(LINK_HELLO), 4, 1024, link_on_refused},
+    {FRAME_REFUSED, BOTH, IN(LINK_HELLO) | IN(LINK_HOLD) | IN(LINK_LIVE), 4, 1024, link_on_refused},
     {FRAME_HEARTBEAT, BOTH, LINKED, 12, 8 + VECTOR_BYTES_MAX, on_heartbeat},
     {FRAME_MEMBERS, BOTH, LINKED, 2, 64u << 10, link_on_members},
     {FRAME_STREAM, TO_SENDER, IN(LINK_HOLD), 8, 8, link_on_stream},
@@ -43,6 +43,9 @@ static const struct rule rules[] = {
      LINK_FRAME_BYTES + RECORD_BYTES_MAX, link_on_delta_records},
     {FRAME_DELTA_MARK, TO_RECEIVER, LINKED, 4, 4, link_on_delta_mark},
 };
+
+_Static_assert(2 + MEMBERS_MAX * (2 + MEMBER_NAME_BYTES + 2 + ADDRESS_HOST_BYTES + 2) <= 64u << 10,
+               "a MEMBERS frame holds all members");
 
 static const struct rule *find_rule(const struct link *l, enum frame_type type)
 {
@@ -92,7 +95,7 @@ static void leave_address(struct link *l, struct moment now)
 static void say_goodbye(struct link *l)
 {
     bool never_used = l->role == LINK_RECEIVER && !l->proven;
-    if (l->member == NULL || l->reason[0] == 0 || never_used)
+    if (l->member == NULL || l->reason[0] == 0 || l->refused || never_used)
         return;
     const char *what = l->role == LINK_SENDER ? "link to" : "link from";
     const char *next = l->role == LINK_SENDER ? "; dialling again" : "";
@@ -240,7 +243,7 @@ static void put_vector_changes(struct link *l, struct buffer *out)
     }
     vector_encode(&changes, out);
     if (vector_merge(&l->told, &changes) != 0)
-        link_fail(l, "out of memory");
+        link_fail(l, LINK_VECTOR_FULL);
     vector_close(&changes);
 }
 
@@ -276,7 +279,7 @@ static void on_heartbeat(struct link *l, struct moment now, struct frame_reader 
         payload->failed = true;
     else if (vector_merge(&l->vector, &changes) != 0 ||
              vector_merge(&l->member->confirmed, &changes) != 0)
-        link_fail(l, "out of memory");
+        link_fail(l, LINK_VECTOR_FULL);
     vector_close(&changes);
     l->member->clock_difference_ms = (int64_t)(wall_ms - now.wall_ms);
     l->node->acks_arrived = true;

@@ -13,7 +13,7 @@ enum refusal {
     REFUSED_FULL = 5
 };
 
-/* The same refusal is logged again only after this long: whoever is refused keeps trying. */
+/* The same refusal is logged again only after this long. */
 #define REFUSAL_QUIET_MS 60000u
 
 struct hello {
@@ -39,7 +39,7 @@ void link_send_hello(struct link *l, struct moment now)
     vector_encode(&n->vector, &l->out);
     frame_end(&l->out, begun, FRAME_HELLO);
     if (vector_copy(&l->told, &n->vector) != 0)
-        link_fail(l, "out of memory");
+        link_fail(l, LINK_VECTOR_FULL);
 }
 
 static bool name_is_valid(struct bytes name)
@@ -112,28 +112,35 @@ static enum refusal judge(const struct link *l, const struct hello *h, char *rea
     return 0;
 }
 
+/* Logs a refusal, but the same one not again and again: whoever is refused keeps trying. */
+static void warn_once(struct node *n, struct moment now, const char *text)
+{
+    if (strncmp(n->refusal, text, sizeof n->refusal - 1) == 0 &&
+        now.mono_ms - n->refusal_mono_ms < REFUSAL_QUIET_MS)
+        return;
+    snprintf(n->refusal, sizeof n->refusal, "%s", text);
+    n->refusal_mono_ms = now.mono_ms;
+    notice_add(&n->notices, NOTICE_WARN, "%s", text);
+}
+
 static void refuse(struct link *l, struct moment now, enum refusal code, const char *reason)
 {
     struct node *n = l->node;
-    if (l->role == LINK_RECEIVER) {
-        size_t begun = frame_begin(&l->out);
-        frame_put_u16(&l->out, (uint16_t)code);
-        frame_put_text(&l->out, bytes_text(reason));
-        frame_end(&l->out, begun, FRAME_REFUSED);
-    } else if (code == REFUSED_SELF) {
+    char text[REFUSAL_TEXT_BYTES];
+    size_t begun = frame_begin(&l->out);
+    frame_put_u16(&l->out, (uint16_t)code);
+    frame_put_text(&l->out, bytes_text(reason));
+    frame_end(&l->out, begun, FRAME_REFUSED);
+    if (l->role == LINK_SENDER && code == REFUSED_SELF)
         l->address->state = ADDRESS_SELF;
-    }
     l->refused = true;
     link_fail(l, "%s", reason);
     l->finishing = true;
-    bool repeated =
-        strcmp(n->refusal, reason) == 0 && now.mono_ms - n->refusal_mono_ms < REFUSAL_QUIET_MS;
-    if (code == REFUSED_SELF || repeated)
+    if (code == REFUSED_SELF)
         return;
-    snprintf(n->refusal, sizeof n->refusal, "%s", reason);
-    n->refusal_mono_ms = now.mono_ms;
-    notice_add(&n->notices, NOTICE_WARN, "refused a link %s %s: %s",
-               l->role == LINK_RECEIVER ? "from" : "to", l->who, reason);
+    snprintf(text, sizeof text, "refused a link %s %s: %s",
+             l->role == LINK_RECEIVER ? "from" : "to", l->host, reason);
+    warn_once(n, now, text);
 }
 
 /* Notes who it is that has been let in. False when there is no room for another member. */
@@ -206,18 +213,20 @@ void link_on_refused(struct link *l, struct moment now, struct frame_reader *pay
     enum refusal code = (enum refusal)frame_read_u16(payload);
     struct bytes text = frame_read_text(payload);
     char reason[LINK_REASON_BYTES];
-    (void)now;
     if (code == REFUSED_SELF) {
-        l->address->state = ADDRESS_SELF;
+        if (l->address != NULL)
+            l->address->state = ADDRESS_SELF;
         link_fail(l, "%s", "");
         return;
     }
-    snprintf(reason, sizeof reason, "refused by %s: %.*s", l->who,
-             (int)(text.size < 100 ? text.size : 100), (const char *)text.data);
-    bool repeated = strcmp(l->address->reason, reason) == 0;
+    snprintf(reason, sizeof reason, "refused by %s: %.*s",
+             l->role == LINK_SENDER ? l->who : l->host, (int)(text.size < 100 ? text.size : 100),
+             (const char *)text.data);
     l->refused = true;
     link_fail(l, "%s", reason);
-    if (!repeated)
+    if (l->role == LINK_RECEIVER)
+        warn_once(n, now, reason);
+    else if (strcmp(l->address->reason, reason) != 0)
         notice_add(&n->notices, NOTICE_WARN, "%s; trying again every %u s", reason,
                    DIAL_BACKOFF_MAX_MS / 1000);
 }

@@ -7,6 +7,9 @@
 #include "kv/members.h"
 #include "kv/node.h"
 
+/* A vector could not take another entry. */
+#define LINK_VECTOR_FULL "out of memory, or more than 65536 past runs of nodes are known"
+
 /* One frame for a handler: it reads the payload, and answers an error by link_fail. */
 typedef void link_handler(struct link *l, struct moment now, struct frame_reader *payload);
 

@@ -145,10 +145,14 @@ void link_on_gap(struct link *l, struct moment now, struct frame_reader *payload
 
 /* --- the live stream ----------------------------------------------------------------------- */
 
-/* Merges the records that follow in the payload. origin: whose they have to be, 0 = anybody's;
- * after, through: the stamps between which they have to be. */
-static bool merge_records(struct link *l, struct bytes from, uint64_t origin, uint64_t after,
-                          uint64_t through)
+/* A run of the sender's own stream: everything of it after one stamp and through another. */
+struct link_run {
+    uint64_t after, through;
+};
+
+/* Merges the records of a payload; those of the stream, if run is given, which they must be in. */
+static bool merge_records(struct link *l, struct moment now, struct bytes from,
+                          const struct link_run *run)
 {
     struct record rec;
     while (from.size > 0) {
@@ -157,8 +161,13 @@ static bool merge_records(struct link *l, struct bytes from, uint64_t origin, ui
             link_fail(l, "a record arrived damaged");
             return false;
         }
-        if (origin != 0 && (rec.origin != origin || rec.stamp <= after || rec.stamp > through)) {
+        if (run != NULL &&
+            (rec.origin != l->origin || rec.stamp <= run->after || rec.stamp > run->through)) {
             link_fail(l, "it sent a record that is not of its stream");
+            return false;
+        }
+        if (stamp_wall_ms(rec.stamp) > now.wall_ms + LINK_STAMP_AHEAD_MS) {
+            link_fail(l, "it sent a record from more than a day in the future; clocks must agree");
             return false;
         }
         if (node_receive(l->node, &rec) != 0) {
@@ -173,16 +182,16 @@ static bool merge_records(struct link *l, struct bytes from, uint64_t origin, ui
 void link_on_records(struct link *l, struct moment now, struct frame_reader *payload)
 {
     struct node *n = l->node;
-    uint64_t after = frame_read_u64(payload);
-    uint64_t through = frame_read_u64(payload);
-    (void)now;
-    if (through < after || through > STAMP_MAX)
+    struct link_run run = {.after = frame_read_u64(payload), .through = 0};
+    run.through = frame_read_u64(payload);
+    if (run.through < run.after || run.through > STAMP_MAX)
         payload->failed = true;
-    if (payload->failed || !merge_records(l, payload->rest, l->origin, after, through))
+    if (payload->failed || !merge_records(l, now, payload->rest, &run))
         return;
+    uint64_t after = run.after, through = run.through;
     if (vector_get(&n->vector, l->origin) >= after) {
         if (vector_advance(&n->vector, l->origin, through) != 0)
-            link_fail(l, "out of memory");
+            link_fail(l, LINK_VECTOR_FULL);
     } else if (l->gap_open && (l->pending_through == 0 || l->pending_through == after)) {
         /* It counts when the delta is complete. */
         l->pending_after = l->pending_through == 0 ? after : l->pending_after;
@@ -192,7 +201,7 @@ void link_on_records(struct link *l, struct moment now, struct frame_reader *pay
     }
     /* Its writes are also what it has merged itself. */
     if (vector_advance(&l->vector, l->origin, through) != 0)
-        link_fail(l, "out of memory");
+        link_fail(l, LINK_VECTOR_FULL);
 }
 
 void link_on_ack_wanted(struct link *l, struct moment now, struct frame_reader *payload)
@@ -226,7 +235,7 @@ void link_on_delta_begin(struct link *l, struct moment now, struct frame_reader 
 void link_on_delta_records(struct link *l, struct moment now, struct frame_reader *payload)
 {
     uint64_t before = l->node->counters.records_received;
-    if (delta_expected(l, now, true) && merge_records(l, payload->rest, 0, 0, 0))
+    if (delta_expected(l, now, true) && merge_records(l, now, payload->rest, NULL))
         l->delta_records += l->node->counters.records_received - before;
 }
 
@@ -240,10 +249,12 @@ static void complete_delta(struct link *l, struct moment now)
         return;
     }
     if (l->state == LINK_LIVE && l->gap_open) {
-        /* The live records began where the delta's sender stood when the scan began. */
         l->gap_open = false;
-        if (vector_advance(&n->vector, l->origin, l->pending_through) != 0)
-            link_fail(l, "out of memory");
+        /* The live records have to begin where the sender stood when the scan began. */
+        if (vector_get(&n->vector, l->origin) < l->pending_after)
+            link_fail(l, "its stream has a hole");
+        else if (vector_advance(&n->vector, l->origin, l->pending_through) != 0)
+            link_fail(l, LINK_VECTOR_FULL);
     }
     n->counters.deltas_received++;
     if (l->delta_records > 0)

@@ -29,15 +29,6 @@ struct member *members_find(const struct members *m, struct bytes name)
     return NULL;
 }
 
-struct member *members_find_origin(const struct members *m, uint64_t origin)
-{
-    for (uint32_t i = 0; i < m->count; i++) {
-        if (m->list[i]->origin == origin)
-            return m->list[i];
-    }
-    return NULL;
-}
-
 struct member *members_add(struct members *m, struct bytes name)
 {
     CHECK(name.size >= 1 && name.size <= MEMBER_NAME_BYTES);
@@ -109,9 +100,14 @@ void members_set_address(struct members *m, struct member *member, struct bytes 
         member->port = port;
         m->generation++;
     }
-    if (find_address(m, host, port) != NULL)
+    struct address *a = find_address(m, host, port);
+    if (a != NULL) {
+        /* Addresses move: what once led to this node may lead to another now. */
+        if (a->state == ADDRESS_SELF)
+            a->state = ADDRESS_IDLE;
         return;
-    struct address *a = learned_address(m, member);
+    }
+    a = learned_address(m, member);
     if (a != NULL) {
         set_host(a->host, host);
         a->port = port;

@@ -1,7 +1,6 @@
 /* Client sessions: lines in, replies out in their order, some of them later. */
 #include "kv/session.h"
 
-#include "kv/check.h"
 #include "kv/command.h"
 #include "kv/line.h"
 #include "kv/node.h"
@@ -19,6 +18,9 @@ struct hold {
 
 /* More than the longest possible line around a value: a command and a key with every byte escaped. */
 #define LINE_OVERHEAD_BYTES (4 * RECORD_KEY_BYTES_MAX + 64)
+
+/* How long a client that has ended its side may wait without a limit of its own: it may be gone. */
+#define ENDED_WAIT_MS 60000u
 
 /* Memory that a session keeps between commands. */
 #define SCRATCH_KEPT_BYTES (64u << 10)
@@ -87,6 +89,8 @@ static void hold_reply(struct session *s, struct moment now, const struct comman
                         .deadline_mono_ms =
                             wait->timeout_ms == 0 ? MOMENT_NEVER : now.mono_ms + wait->timeout_ms,
                         .success_bytes = success_bytes};
+    if (s->input_ended && wait->timeout_ms == 0)
+        hold.deadline_mono_ms = now.mono_ms + ENDED_WAIT_MS;
     buffer_append(&s->holds, bytes_of(&hold, sizeof hold));
     if (list_is_empty(&s->waiting))
         list_push_back(&s->node->waiting, &s->waiting);
@@ -129,6 +133,21 @@ void session_release(struct session *s, struct moment now)
     buffer_close(&s->holds);
 }
 
+bool session_is_waiting(const struct session *s)
+{
+    return has_holds(s);
+}
+
+/* Holds without a time limit get one. */
+static void limit_holds(struct session *s, uint64_t deadline_mono_ms)
+{
+    for (size_t at = s->holds.start; at < s->holds.end; at += sizeof(struct hold)) {
+        struct hold *hold = (struct hold *)(void *)(s->holds.data + at);
+        if (hold->deadline_mono_ms == MOMENT_NEVER)
+            hold->deadline_mono_ms = deadline_mono_ms;
+    }
+}
+
 uint64_t session_deadline(const struct session *s)
 {
     return has_holds(s) ? first_hold(s)->deadline_mono_ms : MOMENT_NEVER;
@@ -136,7 +155,8 @@ uint64_t session_deadline(const struct session *s)
 
 /* --- commands ------------------------------------------------------------------------------ */
 
-static void run_words(struct session *s, struct moment now, const struct bytes *words, size_t count)
+static void run_words(struct session *s, struct moment now, const struct command *command,
+                      const struct bytes *words, size_t count)
 {
     bool behind = has_holds(s);
     struct buffer *out = behind ? &s->held : &s->out;
@@ -144,6 +164,7 @@ static void run_words(struct session *s, struct moment now, const struct bytes *
     struct reply reply = {.out = out};
     struct command_call call = {.node = s->node,
                                 .session = s,
+                                .command = command,
                                 .words = words,
                                 .word_count = count,
                                 .now = now,
@@ -170,7 +191,7 @@ static void run_words(struct session *s, struct moment now, const struct bytes *
     }
 }
 
-/* An error that belongs to no command. Only closing ones may overtake: nothing follows them. */
+/* Answers, in its turn, what is no command. */
 static void refuse(struct session *s, const char *reason)
 {
     bool behind = has_holds(s);
@@ -209,7 +230,7 @@ static void run_line(struct session *s, struct moment now, struct bytes line)
     else if (count < 0)
         refuse(s, "out of memory");
     else
-        run_words(s, now, words, (size_t)count);
+        run_words(s, now, command, words, (size_t)count);
     if (s->node->scratch.capacity > SCRATCH_KEPT_BYTES || buffer_failed(&s->node->scratch))
         buffer_close(&s->node->scratch);
 }
@@ -222,7 +243,7 @@ static uint64_t line_bytes_max(const struct session *s)
 
 static bool output_is_full(const struct session *s)
 {
-    return buffer_size(&s->out) + buffer_size(&s->held) + s->unsent >=
+    return buffer_size(&s->out) + buffer_size(&s->held) + buffer_size(&s->holds) + s->unsent >=
            s->node->config.max_output_bytes;
 }
 
@@ -245,7 +266,7 @@ static size_t run_lines(struct session *s, struct moment now, struct bytes input
             s->closing = true;
         } else if (taken == 0) {
             if (s->input_ended && rest.size > 0)
-                run_line(s, now, rest);
+                run_line(s, now, line_last(rest));
             return s->input_ended ? input.size : parsed;
         } else {
             run_line(s, now, line);
@@ -275,13 +296,8 @@ void session_read(struct session *s, struct moment now, struct bytes bytes)
 void session_read_end(struct session *s, struct moment now)
 {
     s->input_ended = true;
+    limit_holds(s, now.mono_ms + ENDED_WAIT_MS);
     session_read(s, now, bytes_of(NULL, 0));
-}
-
-void session_sent(struct session *s, size_t size)
-{
-    CHECK(size <= s->unsent);
-    s->unsent -= size;
 }
 
 /* Whether there is something to run, and room for its replies. */

@@ -18,6 +18,9 @@
 #define LINGER_MS      2000u
 #define STOP_LINGER_MS 300u
 
+/* A client whose machine has vanished is noticed after so long an idleness. */
+#define KEEPALIVE_S 60u
+
 /* "IP:port" and "IP" of the other end. */
 static void name_other_end(const struct conn *c, char *who, char *host)
 {
@@ -200,8 +203,10 @@ static void start_reading(struct conn *c)
 void conn_accept(struct server *s)
 {
     struct conn *c = conn_new(s);
+    /* libuv offers no further connection before this one was taken: it is tried again. */
+    s->accept_waits = c == NULL;
     if (c == NULL) {
-        log_write(&s->log, LOG_LEVEL_ERROR, "out of memory: a connection has to wait");
+        log_write(&s->log, LOG_LEVEL_ERROR, "out of memory: new connections have to wait");
         return;
     }
     if (uv_accept((uv_stream_t *)&s->listener, (uv_stream_t *)&c->tcp) != 0) {
@@ -211,6 +216,7 @@ void conn_accept(struct server *s)
     session_init(&c->session, s->node);
     c->kind = CONN_CLIENT;
     uv_tcp_nodelay(&c->tcp, 1);
+    uv_tcp_keepalive(&c->tcp, 1, KEEPALIVE_S);
     c->over_limit = s->node->session_count > s->options->max_clients;
     if (s->node->session_count > s->options->max_clients + UNIDENTIFIED_EXTRA)
         refuse_client(c);
@@ -340,7 +346,7 @@ void conn_stop(struct conn *c)
         return;
     stop_reading(c);
     if (buffer_size(&c->session.out) == 0 && c->session.unsent == 0 &&
-        session_deadline(&c->session) == MOMENT_NEVER)
+        !session_is_waiting(&c->session))
         finish(c);
 }
 

@@ -102,6 +102,8 @@ static void on_tick(uv_timer_t *timer)
     struct server *s = container_of(timer, struct server, tick);
     struct moment now = server_now(s);
     uint64_t due = node_tick(s->node, now);
+    if (s->accept_waits)
+        conn_accept(s);
     list_for_each (item, &s->conns) {
         conn_tick(container_of(item, struct conn, all), now);
     }

@@ -25,6 +25,7 @@ struct server {
     struct list conns; /* struct conn */
     struct list dials; /* struct dial */
     struct moment now; /* see server_now */
+    bool accept_waits; /* a connection could not be accepted for want of memory */
     bool stopping;
     uint64_t stop_mono_ms; /* when to give up waiting for what is owed */
     char name[OPTIONS_TEXT_MAX];
