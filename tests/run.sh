@@ -1,0 +1,190 @@
+#!/usr/bin/env bash
+# The one test command: installs what is missing, builds, and tests everything.
+#
+#   tests/run.sh            everything, about 20 minutes
+#   tests/run.sh unit       only some parts; any of: lint unit cluster bench docker
+#   tests/run.sh --long     everything, and the whole benchmark instead of a smoke run of it
+#
+# Needs Debian 12, and root (or sudo) where something has to be installed. Each part's output is shown
+# and kept in build-test/logs. The last line counts what passed and failed; the exit status is 1 if
+# anything failed.
+set -u
+cd "$(dirname "$0")/.." || exit 1
+
+python=/usr/bin/python3 # Debian's: it is the one that has python3-pytest
+all_parts=(lint unit cluster bench docker)
+out="build-test"
+logs=$out/logs
+passed=0
+failed=0
+skipped=0
+failures=()
+
+say() { printf '\n== %s (%d s)\n' "$*" "$SECONDS"; }
+
+as_root() {
+    if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi
+}
+
+install_packages() {
+    local wanted missing=()
+    mapfile -t wanted < <(cat docker/packages-*.txt tests/packages.txt | sort -u)
+    for package in "${wanted[@]}"; do
+        dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q '^install ok installed$' ||
+            missing+=("$package")
+    done
+    [ ${#missing[@]} -gt 0 ] || return 0
+    say "installing ${missing[*]}"
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get update -q &&
+        as_root env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends \
+            "${missing[@]}"
+}
+
+# Counts one check that either passes or fails as a whole.
+count_one() { # NAME STATUS
+    if [ "$2" = 0 ]; then
+        passed=$((passed + 1))
+    else
+        failed=$((failed + 1))
+        failures+=("$1")
+    fi
+}
+
+check() { # NAME COMMAND...
+    local name=$1 status
+    shift
+    say "$name"
+    "$@" 2>&1 | tee "$logs/${name// /-}.log"
+    status=${PIPESTATUS[0]}
+    count_one "$name" "$status"
+    return "$status"
+}
+
+# The number before a word in the summary line of a test runner.
+number_of() { # WORD FILE
+    grep -oE "[0-9]+ $1" "$2" | tail -n 1 | grep -oE '^[0-9]+' || echo 0
+}
+
+# Runs pytest, and counts its tests. A run that ends without a summary counts as one failure.
+pytest_counted() { # NAME ARGUMENTS...
+    local name=$1 log=$logs/${1// /-}.log status bad
+    shift
+    say "$name"
+    "$python" -m pytest -p no:cacheprovider -q --color=no --durations=5 "$@" 2>&1 | tee "$log"
+    status=${PIPESTATUS[0]}
+    passed=$((passed + $(number_of passed "$log")))
+    skipped=$((skipped + $(number_of skipped "$log")))
+    bad=$(($(number_of failed "$log") + $(number_of errors? "$log")))
+    [ "$status" = 0 ] || [ "$bad" -gt 0 ] || bad=1
+    failed=$((failed + bad))
+    [ "$bad" = 0 ] || failures+=("$name")
+}
+
+# Runs the unit tests of one build, each program once; under a wrapper if one is given.
+unit_counted() { # NAME BUILD WRAPPER...
+    local name=$1 build=$2 log=$logs/${1// /-}.log program status
+    shift 2
+    say "$name"
+    : >"$log"
+    for program in "$build"/tests/unit/test_*; do
+        { [ -x "$program" ] && [ -f "$program" ]; } || continue
+        "$@" "$program" >"$log.one" 2>&1
+        status=$?
+        cat "$log.one" >>"$log"
+        passed=$((passed + $(grep -c '^\[       OK \]' "$log.one")))
+        if [ "$status" != 0 ]; then
+            cat "$log.one"
+            failed=$((failed + $(grep -c '^\[  FAILED  \] [a-z_0-9]*$' "$log.one")))
+            grep -q '^\[  FAILED  \] [a-z_0-9]*$' "$log.one" || failed=$((failed + 1))
+            failures+=("$name: ${program##*/}")
+        fi
+    done
+    grep -c '^\[       OK \]' "$log" | sed 's/$/ tests passed/'
+}
+
+build() { # DIRECTORY COMPILER CMAKE_OPTIONS...
+    local directory=$1 compiler=$2
+    shift 2
+    cmake -S . -B "$directory" -G Ninja -DCMAKE_C_COMPILER="$compiler" -DBUILD_TESTS=ON "$@" &&
+        cmake --build "$directory"
+}
+
+build_all() {
+    check "build gcc" build "$out/gcc" gcc &&
+        check "build gcc sanitized" build "$out/gcc-asan" gcc -DSANITIZE=ON &&
+        check "build clang sanitized" build "$out/clang-asan" clang -DSANITIZE=ON
+}
+
+# --- the parts -------------------------------------------------------------------------------
+
+formatted() {
+    git ls-files '*.c' '*.h' | xargs clang-format --dry-run -Werror
+}
+
+shells_checked() {
+    git ls-files '*.sh' .ci/run | xargs shellcheck -x
+}
+
+run_lint() {
+    check "lint clang-format" formatted
+    check "lint shellcheck" shells_checked
+    pytest_counted "lint floors" tests/unit
+}
+
+run_unit() {
+    unit_counted "unit gcc sanitized" "$out/gcc-asan"
+    unit_counted "unit clang sanitized" "$out/clang-asan"
+    unit_counted "unit valgrind" "$out/gcc" \
+        valgrind -q --error-exitcode=1 --leak-check=full --errors-for-leak-kinds=definite
+}
+
+run_cluster() {
+    KV_BINARY=$PWD/$out/clang-asan/simple-kv KV_SANITIZED=1 pytest_counted "cluster sanitized" \
+        tests/cluster
+    # What a sanitizer's own memory would hide.
+    KV_BINARY=$PWD/$out/gcc/simple-kv pytest_counted "cluster memory" tests/cluster -k "memory or idle"
+}
+
+run_bench() {
+    if [ "$long" = 1 ]; then
+        check "bench" "$python" tests/bench/run --build "$out/gcc"
+    else
+        check "bench smoke" "$python" tests/bench/run --quick --build "$out/gcc"
+    fi
+}
+
+run_docker() {
+    pytest_counted "docker" tests/docker
+}
+
+main() {
+    local parts=() part
+    long=0
+    for argument in "$@"; do
+        case $argument in
+        --long) long=1 ;;
+        lint | unit | cluster | bench | docker) parts+=("$argument") ;;
+        *)
+            echo "tests/run.sh: unknown argument '$argument'; known: --long ${all_parts[*]}" >&2
+            exit 2
+            ;;
+        esac
+    done
+    [ ${#parts[@]} -gt 0 ] || parts=("${all_parts[@]}")
+    mkdir -p "$logs"
+    install_packages || {
+        echo "tests/run.sh: the packages could not be installed" >&2
+        exit 1
+    }
+    if build_all; then
+        for part in "${parts[@]}"; do
+            "run_$part"
+        done
+    fi
+    say "done"
+    [ ${#failures[@]} = 0 ] || printf 'failed: %s\n' "${failures[@]}"
+    printf '%d passed, %d failed, %d skipped\n' "$passed" "$failed" "$skipped"
+    [ "$failed" = 0 ] && [ "$passed" -gt 0 ]
+}
+
+main "$@"
