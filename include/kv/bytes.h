@@ -24,6 +24,12 @@ static inline struct bytes bytes_text(const char *text)
     return bytes_of(text, strlen(text));
 }
 
+/* What follows the first `skip` (at most b.size) bytes. */
+static inline struct bytes bytes_after(struct bytes b, size_t skip)
+{
+    return skip == 0 ? b : bytes_of(b.data + skip, b.size - skip);
+}
+
 static inline bool bytes_equal(struct bytes a, struct bytes b)
 {
     return a.size == b.size && (a.size == 0 || memcmp(a.data, b.data, a.size) == 0);

@@ -22,7 +22,14 @@
 /* A record stamped this far ahead of a clock is possible; younger tombstones are not dropped. */
 #define NODE_CLOCK_DRIFT_MS 5000u
 
-#define REFUSAL_TEXT_BYTES 256u
+#define REFUSAL_TEXT_BYTES  256u
+#define REFUSALS_REMEMBERED 8u
+
+/* A refusal that was logged: the same one is not logged again and again. */
+struct refusal_logged {
+    char text[REFUSAL_TEXT_BYTES];
+    uint64_t mono_ms;
+};
 
 /* Texts are borrowed for the node's life. */
 struct node_config {
@@ -73,8 +80,8 @@ struct node {
     uint64_t heartbeat_mono_ms;
     uint64_t tick_mono_ms;
     struct moment started;
-    char refusal[REFUSAL_TEXT_BYTES]; /* the last one logged … */
-    uint64_t refusal_mono_ms; /* … and when */
+    struct refusal_logged refusals[REFUSALS_REMEMBERED]; /* a ring … */
+    uint32_t refusals_next; /* … whose oldest is here */
     struct buffer scratch; /* for one call at a time: unquoted words, texts */
 };
 

@@ -23,7 +23,7 @@ void reply_key(struct reply *r, struct bytes key);
 /* A text of several lines, each ended by \n. */
 void reply_text(struct reply *r, struct bytes lines);
 
-/* The reason says what was wrong and what would be right; one line, no \n. */
+/* The reason says what was wrong and what would be right. Control bytes in it become '?'. */
 __attribute__((format(printf, 2, 3))) void reply_error(struct reply *r, const char *format, ...);
 
 #endif

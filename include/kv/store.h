@@ -67,7 +67,13 @@ uint32_t store_partition(struct bytes key);
 
 /* The greatest stamp ever merged into the partition; 0 when none was. */
 uint64_t store_partition_stamp_max(const struct store *s, uint32_t partition);
-uint64_t store_partition_tombstones(const struct store *s, uint32_t partition);
+
+/* No tombstone of the partition has a stamp below this; UINT64_MAX when there never was one. */
+uint64_t store_partition_tombstone_min(const struct store *s, uint32_t partition);
+
+/* Told by who has looked at every tombstone of the partition and dropped some: the least stamp of
+ * those that stay. */
+void store_partition_swept(struct store *s, uint32_t partition, uint64_t tombstone_min);
 
 /* A cursor over one partition that stays valid while the store changes. It visits every record
  * that was there throughout, and possibly some that came or changed meanwhile. */

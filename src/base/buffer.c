@@ -141,6 +141,6 @@ void buffer_keep_rest(struct buffer *pending, struct bytes joined, size_t parsed
         if (buffer_size(pending) == 0 && !buffer_failed(pending))
             buffer_close(pending);
     } else {
-        buffer_append(pending, bytes_of(joined.data + parsed, joined.size - parsed));
+        buffer_append(pending, bytes_after(joined, parsed));
     }
 }

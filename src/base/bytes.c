@@ -47,7 +47,7 @@ bool bytes_parse_i64(struct bytes text, int64_t *out)
 {
     bool negative = text.size > 0 && text.data[0] == '-';
     uint64_t magnitude;
-    if (!bytes_parse_u64(bytes_of(text.data + negative, text.size - negative), &magnitude))
+    if (!bytes_parse_u64(bytes_after(text, negative), &magnitude))
         return false;
     if (magnitude > (uint64_t)INT64_MAX)
         return false;

@@ -9,8 +9,8 @@
  * From then on the vector alone keeps the deleted key deleted: see store_merge. */
 #include "kv/node.h"
 
-/* Tombstones looked at in one tick, about: whole partitions are. */
-#define COLLECT_ENTRIES_A_TICK 20000u
+/* Entries looked at in one tick, up to one partition more: a bound on how long it may take. */
+#define COLLECT_ENTRIES_A_TICK 2000u
 
 /* Below this stamp, this node has everything that any living origin has written. */
 static uint64_t passed_stamp(const struct node *n, struct moment now)
@@ -45,14 +45,19 @@ static uint64_t collect_partition(struct node *n, uint32_t partition, uint64_t p
 {
     struct store_cursor cursor;
     struct record rec;
-    uint64_t seen = 0;
+    uint64_t seen = 0, least = UINT64_MAX;
     store_cursor_open(&cursor, n->store, partition);
     while (store_cursor_next(&cursor, &rec)) {
         seen++;
-        if (rec.tombstone && rec.stamp < passed && confirmed_by_all(n, &rec))
+        if (!rec.tombstone)
+            continue;
+        if (rec.stamp < passed && confirmed_by_all(n, &rec))
             store_drop_tombstone(n->store, &rec);
+        else if (rec.stamp < least)
+            least = rec.stamp;
     }
     store_cursor_close(&cursor);
+    store_partition_swept(n->store, partition, least);
     return seen;
 }
 
@@ -65,7 +70,7 @@ void node_collect(struct node *n, struct moment now)
     for (uint32_t i = 0; i < STORE_PARTITIONS && seen < COLLECT_ENTRIES_A_TICK; i++) {
         uint32_t p = n->collect_next;
         n->collect_next = (p + 1) % STORE_PARTITIONS;
-        if (store_partition_tombstones(n->store, p) > 0)
+        if (store_partition_tombstone_min(n->store, p) < passed)
             seen += collect_partition(n, p, passed);
     }
 }

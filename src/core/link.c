@@ -215,7 +215,7 @@ void link_read(struct link *l, struct moment now, struct bytes bytes)
     struct bytes joined = buffer_join(&l->in, bytes);
     size_t parsed = 0;
     while (l->state != LINK_CLOSED) {
-        size_t taken = read_frame(l, now, bytes_of(joined.data + parsed, joined.size - parsed));
+        size_t taken = read_frame(l, now, bytes_after(joined, parsed));
         if (taken == 0)
             break;
         parsed += taken;

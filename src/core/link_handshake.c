@@ -115,11 +115,15 @@ static enum refusal judge(const struct link *l, const struct hello *h, char *rea
 /* Logs a refusal, but the same one not again and again: whoever is refused keeps trying. */
 static void warn_once(struct node *n, struct moment now, const char *text)
 {
-    if (strncmp(n->refusal, text, sizeof n->refusal - 1) == 0 &&
-        now.mono_ms - n->refusal_mono_ms < REFUSAL_QUIET_MS)
-        return;
-    snprintf(n->refusal, sizeof n->refusal, "%s", text);
-    n->refusal_mono_ms = now.mono_ms;
+    for (uint32_t i = 0; i < REFUSALS_REMEMBERED; i++) {
+        const struct refusal_logged *r = &n->refusals[i];
+        if (strcmp(r->text, text) == 0 && now.mono_ms - r->mono_ms < REFUSAL_QUIET_MS)
+            return;
+    }
+    struct refusal_logged *r = &n->refusals[n->refusals_next];
+    n->refusals_next = (n->refusals_next + 1) % REFUSALS_REMEMBERED;
+    snprintf(r->text, sizeof r->text, "%s", text);
+    r->mono_ms = now.mono_ms;
     notice_add(&n->notices, NOTICE_WARN, "%s", text);
 }
 
@@ -143,6 +147,18 @@ static void refuse(struct link *l, struct moment now, enum refusal code, const c
     warn_once(n, now, text);
 }
 
+/* What it advertises; or else where it was seen, which tells more than what was dialled. */
+static void set_address(const struct link *l, struct member *m, const struct hello *h)
+{
+    struct members *members = &l->node->members;
+    if (h->host.size > 0)
+        members_set_address(members, m, h->host, h->port);
+    else if (l->role == LINK_RECEIVER)
+        members_set_address(members, m, bytes_text(l->host), h->port);
+    else if (m->host[0] == 0)
+        members_set_address(members, m, bytes_text(l->address->host), h->port);
+}
+
 /* Notes who it is that has been let in. False when there is no room for another member. */
 static bool admit(struct link *l, struct moment now, const struct hello *h)
 {
@@ -157,8 +173,7 @@ static bool admit(struct link *l, struct moment now, const struct hello *h)
     }
     if (vector_merge(&m->confirmed, &l->vector) != 0)
         return false;
-    struct bytes observed = bytes_text(l->role == LINK_SENDER ? l->address->host : l->host);
-    members_set_address(&n->members, m, h->host.size > 0 ? h->host : observed, h->port);
+    set_address(l, m, h);
     m->contact_mono_ms = now.mono_ms;
     m->clock_difference_ms = (int64_t)(h->wall_ms - now.wall_ms);
     l->member = m;

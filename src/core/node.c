@@ -7,7 +7,7 @@
 #include <stdio.h>
 
 /* Entries looked at for expiry in one tick: a bound on how long the tick may take. */
-#define EXPIRE_ENTRIES_A_TICK 20000u
+#define EXPIRE_ENTRIES_A_TICK 2000u
 
 struct node *node_new(const struct node_config *config, struct heap *heap, struct moment now)
 {

@@ -75,6 +75,11 @@ void reply_error(struct reply *r, const char *format, ...)
     va_start(arguments, format);
     vsnprintf(reason, sizeof reason, format, arguments);
     va_end(arguments);
+    /* It may quote what a client sent, and is one line all the same. */
+    for (char *c = reason; *c != 0; c++) {
+        if ((unsigned char)*c < ' ')
+            *c = '?';
+    }
     buffer_append_text(r->out, "ERROR ");
     buffer_append_text(r->out, reason);
     buffer_append_text(r->out, "\n");

@@ -182,7 +182,7 @@ static void run_words(struct session *s, struct moment now, const struct command
     size_t added = buffer_size(out) - before;
     if (call.wait.wanted) {
         if (!behind) {
-            buffer_append(&s->held, bytes_of(buffer_bytes(out).data + before, added));
+            buffer_append(&s->held, bytes_after(buffer_bytes(out), before));
             buffer_truncate(out, before);
         }
         hold_reply(s, now, &call.wait, added);
@@ -257,7 +257,7 @@ static size_t run_lines(struct session *s, struct moment now, struct bytes input
 {
     size_t parsed = 0;
     while (!s->closing && !output_is_full(s)) {
-        struct bytes line, rest = bytes_of(input.data + parsed, input.size - parsed);
+        struct bytes line, rest = bytes_after(input, parsed);
         size_t taken = line_next(rest, s->in_searched, &line);
         s->in_searched = taken == 0 ? rest.size : 0;
         if ((taken == 0 ? rest.size : line.size) > line_bytes_max(s)) {

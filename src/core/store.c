@@ -53,7 +53,7 @@ struct partition {
     uint64_t stamp_max;
     uint64_t digest; /* sum over live records, see record_digest */
     uint64_t expires_min; /* no record expires before this; UINT64_MAX when none does */
-    uint64_t tombstones;
+    uint64_t tombstone_min; /* no tombstone's stamp is below this */
 };
 
 struct store {
@@ -101,7 +101,7 @@ struct store *store_new(struct heap *heap, uint64_t hash_seed)
     s->hash_seed = hash_seed;
     list_init(&s->cursors);
     for (uint32_t p = 0; p < STORE_PARTITIONS; p++)
-        s->partitions[p].expires_min = UINT64_MAX;
+        s->partitions[p].expires_min = s->partitions[p].tombstone_min = UINT64_MAX;
     return s;
 }
 
@@ -245,7 +245,6 @@ static void count_out(struct store *s, const struct place *at, const struct reco
 {
     if (rec->tombstone) {
         s->tombstones--;
-        at->partition->tombstones--;
     } else {
         s->live--;
         at->partition->digest -= record_digest(at->key_hash, rec);
@@ -256,7 +255,8 @@ static void count_in(struct store *s, const struct place *at, const struct recor
 {
     if (rec->tombstone) {
         s->tombstones++;
-        at->partition->tombstones++;
+        if (at->partition->tombstone_min > rec->stamp)
+            at->partition->tombstone_min = rec->stamp;
     } else {
         s->live++;
         at->partition->digest += record_digest(at->key_hash, rec);
@@ -443,9 +443,14 @@ uint64_t store_partition_stamp_max(const struct store *s, uint32_t partition)
     return s->partitions[partition].stamp_max;
 }
 
-uint64_t store_partition_tombstones(const struct store *s, uint32_t partition)
+uint64_t store_partition_tombstone_min(const struct store *s, uint32_t partition)
 {
-    return s->partitions[partition].tombstones;
+    return s->partitions[partition].tombstone_min;
+}
+
+void store_partition_swept(struct store *s, uint32_t partition, uint64_t tombstone_min)
+{
+    s->partitions[partition].tombstone_min = tombstone_min;
 }
 
 void store_cursor_open(struct store_cursor *c, struct store *s, uint32_t partition)

@@ -147,7 +147,7 @@ static void feed(struct conn *c, struct bytes bytes)
         return;
     if (!c->identified) {
         size_t used = identify(c, bytes);
-        bytes = bytes_of(bytes.data + used, bytes.size - used);
+        bytes = bytes_after(bytes, used);
         if (c->closing || !c->identified)
             return;
     }

@@ -65,7 +65,8 @@ static void on_resolved(uv_getaddrinfo_t *resolve, int status, struct addrinfo *
         try_next(d);
         return;
     }
-    snprintf(reason, sizeof reason, "the name does not resolve (%s)", uv_strerror(status));
+    snprintf(reason, sizeof reason, "the name does not resolve (%s)",
+             status == UV_ECANCELED ? "no answer within 5 s" : uv_strerror(status));
     fail(d, reason);
 }
 

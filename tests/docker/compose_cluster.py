@@ -1,7 +1,7 @@
-"""What the tests in this directory share: running commands, and talking to the nodes of the compose cluster.
+"""What the tests in this directory share: running commands, and talking to the cluster's nodes.
 
-Nothing here sleeps for a fixed time: `until` asks again and again up to a deadline. Nothing is tried a
-second time after it has failed: only what is still on its way is waited for.
+Nothing here sleeps for a fixed time: `until` asks again and again up to a deadline. Nothing is
+tried a second time after it has failed: only what is still on its way is waited for.
 """
 
 import os
@@ -40,18 +40,19 @@ def service(node):
     return f"kv-{node}"
 
 
-# ---------------------------------------------------------------------------------------- commands
+# -------------------------------------------------------------------------- commands
 
 
 def run(*command, timeout_s=COMMAND_TIMEOUT_S, expect=0, stdin=""):
-    """Run a command in the repository; return what it printed on stdout. `expect` None takes any exit code."""
+    """Run a command in the repository; return its stdout. `expect` None takes any exit code."""
     done = subprocess.run(
         command, cwd=REPOSITORY, input=stdin, text=True, timeout=timeout_s,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )
     if expect is not None:
         assert done.returncode == expect, (
-            f"{' '.join(command)}: exit code {done.returncode}, not {expect}\n{done.stdout}{done.stderr}"
+            f"{' '.join(command)}: exit code {done.returncode}, not {expect}\n"
+            f"{done.stdout}{done.stderr}"
         )
     return done.stdout
 
@@ -69,9 +70,11 @@ def cli(*arguments, expect=0, timeout_s=COMMAND_TIMEOUT_S):
 
 
 def in_terminal(*command, typed="", timeout_s=COMMAND_TIMEOUT_S):
-    """Run a command as a person does, on a terminal, and type. Return (exit code, what was on the screen)."""
+    """Run a command as a person does, on a terminal, and type. Return (exit code, screen)."""
     ours, theirs = pty.openpty()
-    process = subprocess.Popen(command, cwd=REPOSITORY, stdin=theirs, stdout=theirs, stderr=theirs, close_fds=True)
+    process = subprocess.Popen(
+        command, cwd=REPOSITORY, stdin=theirs, stdout=theirs, stderr=theirs, close_fds=True
+    )
     os.close(theirs)
     screen = b""
     try:
@@ -79,7 +82,8 @@ def in_terminal(*command, typed="", timeout_s=COMMAND_TIMEOUT_S):
             os.write(ours, typed.encode())
         deadline = time.monotonic() + timeout_s
         while True:
-            assert time.monotonic() < deadline, f"{command} still runs after {timeout_s} s:\n{screen!r}"
+            late = f"{command} still runs after {timeout_s} s:\n{screen!r}"
+            assert time.monotonic() < deadline, late
             if not select.select([ours], [], [], 0.1)[0]:
                 continue
             try:
@@ -96,19 +100,20 @@ def in_terminal(*command, typed="", timeout_s=COMMAND_TIMEOUT_S):
 
 
 def watch_until(command, enough, timeout_s=COMMAND_TIMEOUT_S):
-    """Run a command that never ends by itself until `enough(output so far)`; end it; return the output."""
+    """Run a command that never ends until `enough(output so far)`; end it; return the output."""
     process = subprocess.Popen(
-        command, cwd=REPOSITORY, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        command, cwd=REPOSITORY,
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     )
     output = b""
     deadline = time.monotonic() + timeout_s
     try:
         while not enough(output.decode(errors="replace")):
             left_s = deadline - time.monotonic()
-            assert left_s > 0, f"{' '.join(command)}: not seen in {timeout_s} s:\n{output.decode(errors='replace')}"
+            assert left_s > 0, f"{command}: not seen in {timeout_s} s:\n{output!r}"
             if select.select([process.stdout], [], [], left_s)[0]:
                 piece = os.read(process.stdout.fileno(), 65536)
-                assert piece, f"{' '.join(command)} ended:\n{output.decode(errors='replace')}"
+                assert piece, f"{command} ended:\n{output!r}"
                 output += piece
         return output.decode(errors="replace")
     finally:
@@ -128,7 +133,10 @@ def end(process):
 
 
 def until(what, question, timeout_s=CONVERGE_TIMEOUT_S):
-    """Ask `question` until it answers something true, and return that. A node that cannot be reached is "not yet"."""
+    """Ask `question` until it answers something true, and return that.
+
+    A node that cannot be reached is "not yet".
+    """
     deadline = time.monotonic() + timeout_s
     answer = None
     while True:
@@ -138,11 +146,12 @@ def until(what, question, timeout_s=CONVERGE_TIMEOUT_S):
                 return answer
         except OSError as error:
             answer = error
-        assert time.monotonic() < deadline, f"{what}: not within {timeout_s} s; the last answer was {answer!r}"
+        late = f"{what}: not within {timeout_s} s; the last answer was {answer!r}"
+        assert time.monotonic() < deadline, late
         time.sleep(0.1)
 
 
-# ---------------------------------------------------------------------------------------- one node
+# -------------------------------------------------------------------------- one node
 
 
 class Client:
@@ -177,7 +186,8 @@ class Client:
 
     def ask_many(self, commands):
         """Send all commands at once; return one line of reply each."""
-        sender = threading.Thread(target=self.socket.sendall, args=("\n".join([*commands, ""]).encode(),))
+        request = "\n".join([*commands, ""]).encode()
+        sender = threading.Thread(target=self.socket.sendall, args=(request,))
         sender.start()
         replies = [self.line() for _ in commands]
         sender.join()
@@ -199,7 +209,10 @@ def fields(lines):
 
 
 def ask_inside(node, *commands):
-    """Ask from inside the container, where a node that has no network can be reached too. Returns all reply lines."""
+    """Ask from inside the container, where a node without a network can be reached too.
+
+    Returns all reply lines.
+    """
     script = "nc -N localhost 8080"
     return run("docker", "exec", "-i", container(node), "sh", "-c", script,
                stdin="".join(f"{command}\n" for command in commands)).splitlines()
@@ -213,7 +226,7 @@ def health(node):
     return docker("inspect", "-f", "{{.State.Health.Status}}", container(node)).strip()
 
 
-# ---------------------------------------------------------------------------------------- the cluster
+# -------------------------------------------------------------------------- the cluster
 
 
 def linked(nodes=NODES):
@@ -226,7 +239,9 @@ def wait_linked(nodes=NODES):
 
 
 def wait_healthy():
-    until("all containers healthy", lambda: all(health(node) == "healthy" for node in NODES), HEALTHY_TIMEOUT_S)
+    def all_healthy():
+        return all(health(node) == "healthy" for node in NODES)
+    until("all containers healthy", all_healthy, HEALTHY_TIMEOUT_S)
 
 
 def wait_equal(nodes=NODES):
@@ -242,10 +257,10 @@ def wait_value(node, key, value):
 
 
 class Writer(threading.Thread):
-    """Writes keys of its own to one node, one after the other, and remembers which were acknowledged.
+    """Writes keys of its own to one node, one by one, and remembers which were acknowledged.
 
-    It keeps a moderate pace, so that the nodes and not the machine are what is tested. `lives` says that
-    its node must be there all the time: losing the connection is then a failure.
+    It keeps a moderate pace, so that the nodes and not the machine are what is tested. `lives`
+    says that its node must be there all the time: losing the connection is then a failure.
     """
 
     def __init__(self, node, name, lives=True):
@@ -288,7 +303,10 @@ class Writer(threading.Thread):
     def wait_for_more(self, count=200):
         """Wait until so many more writes have been acknowledged."""
         goal = len(self.acknowledged) + count
-        until(f"{count} more writes on {self.node}", lambda: self.failure or len(self.acknowledged) >= goal)
+        until(
+            f"{count} more writes on {self.node}",
+            lambda: self.failure or len(self.acknowledged) >= goal,
+        )
         assert self.failure is None, f"writer on {self.node}: {self.failure!r}"
 
 

@@ -2,9 +2,9 @@
 
     /usr/bin/python3 -m pytest tests/docker
 
-An engine is started if none is usable (engine.sh), and ended afterwards if these tests started it. The
-names, ports and the subnet of docker-compose.yml are fixed, so a cluster that is there already would be
-destroyed: on an engine that is not ours, the tests refuse to begin.
+An engine is started if none is usable (engine.sh), and ended afterwards if these tests started it.
+The names, ports and the subnet of docker-compose.yml are fixed, so a cluster that is there already
+would be destroyed: on an engine that is not ours, the tests refuse to begin.
 """
 
 import os
@@ -27,7 +27,8 @@ def engine_script(command):
     """Run engine.sh with its progress on the terminal; return its stdout."""
     script = pathlib.Path(__file__).with_name("engine.sh")
     return subprocess.run(
-        [script, command], stdout=subprocess.PIPE, text=True, check=True, timeout=ENGINE_START_TIMEOUT_S
+        [script, command], stdout=subprocess.PIPE, text=True, check=True,
+        timeout=ENGINE_START_TIMEOUT_S,
     ).stdout
 
 
@@ -41,7 +42,8 @@ def leftovers():
 
 @pytest.fixture(scope="session", autouse=True)
 def engine():
-    for name in ("COMPOSE_FILE", "COMPOSE_PROJECT_NAME", "COMPOSE_PROFILES", "KV_PUBLISH", "KV_NODES"):
+    for name in ("COMPOSE_FILE", "COMPOSE_PROJECT_NAME", "COMPOSE_PROFILES", "KV_PUBLISH",
+                 "KV_NODES"):
         os.environ.pop(name, None)
     try:
         exports = engine_script("start")
@@ -50,7 +52,7 @@ def engine():
     os.environ.update(re.findall(r"^export (\w+)=(.*)$", exports, re.MULTILINE))
     kind = os.environ["KV_TEST_ENGINE"]
     if kind == "shared" and leftovers():
-        pytest.exit(f"these tests would destroy what is there: {', '.join(leftovers())}", returncode=1)
+        pytest.exit(f"these tests would destroy: {', '.join(leftovers())}", returncode=1)
     remove_cluster()
     for port in kv.PORTS.values():
         with socket.socket() as probe:

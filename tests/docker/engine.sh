@@ -8,8 +8,8 @@
 #
 # `start` uses the engine that `docker info` reaches, if there is one. Otherwise it starts a private
 # one (root only), with its own data, socket and process id, which touches no other engine's images.
-# The base image is debian:bookworm-slim if the engine has it or can pull it. Otherwise it is built by
-# debootstrap from the mirror that this machine's apt uses (or $DEBIAN_MIRROR).
+# The base image is debian:bookworm-slim if the engine has it or can pull it. Otherwise it is built
+# by debootstrap from the mirror that this machine's apt uses (or $DEBIAN_MIRROR).
 #
 # Progress goes to stderr; stdout holds only lines for the shell:
 #   eval "$(tests/docker/engine.sh start)"
@@ -34,7 +34,9 @@ fail() {
     exit 1
 }
 
-need_root() { [ "$(id -u)" = 0 ] || fail "$1 needs root; or start a Docker engine of your own first"; }
+need_root() {
+    [ "$(id -u)" = 0 ] || fail "$1 needs root; or start a Docker engine of your own first"
+}
 
 # install PACKAGE... : those whose command is missing, as command=package
 install_missing() {
@@ -55,7 +57,8 @@ private_pid() { # prints the id of the private engine if it lives
     local pid
     pid=$(cat "$pid_file" 2>/dev/null) || return 1
     # a process id may have been given to somebody else since
-    tr '\0' ' ' <"/proc/$pid/cmdline" 2>/dev/null | grep -qF -- "--data-root $cache_dir/engine" || return 1
+    tr '\0' ' ' <"/proc/$pid/cmdline" 2>/dev/null |
+        grep -qF -- "--data-root $cache_dir/engine" || return 1
     echo "$pid"
 }
 
@@ -69,8 +72,8 @@ start_private() {
     mkdir -p "$cache_dir/engine" "$run_dir"
     [ -e /sys/class/net/docker0 ] || touch "$run_dir/made-docker0"
     say "starting a private engine (data in $cache_dir/engine, log in $engine_log)"
-    setsid dockerd --data-root "$cache_dir/engine" --exec-root "$run_dir/exec" --pidfile "$pid_file" \
-        -H "$socket" >"$engine_log" 2>&1 9>&- </dev/null &
+    setsid dockerd --data-root "$cache_dir/engine" --exec-root "$run_dir/exec" \
+        --pidfile "$pid_file" -H "$socket" >"$engine_log" 2>&1 9>&- </dev/null &
     local started=$! deadline=$((SECONDS + engine_timeout_s))
     until docker -H "$socket" info >/dev/null 2>&1; do
         kill -0 "$started" 2>/dev/null || fail "the engine ended: $(tail -n 3 "$engine_log")"
@@ -93,7 +96,8 @@ stop_private() {
     docker -H "$socket" image prune -f --filter until=168h >/dev/null 2>&1 || true
     kill -TERM "$pid"
     while kill -0 "$pid" 2>/dev/null; do
-        [ $SECONDS -lt $deadline ] || fail "the engine (process $pid) did not end in $engine_timeout_s s"
+        [ $SECONDS -lt $deadline ] ||
+            fail "the engine (process $pid) did not end in $engine_timeout_s s"
         sleep 0.1
     done
     # an engine leaves its bridge behind; it goes if it was not there before
@@ -104,20 +108,21 @@ stop_private() {
 
 # ---------------------------------------------------------------------------------- the base image
 
-# Lines "URI SUITE" of the Debian archives that apt on this machine uses. Asking apt itself spares us its
-# two file formats.
+# Lines "URI SUITE" of the Debian archives that apt on this machine uses. Asking apt itself spares us
+# its two file formats.
 debian_sources() {
     if [ -n "${DEBIAN_MIRROR:-}" ]; then
         echo "$DEBIAN_MIRROR $suite"
         return
     fi
     # shellcheck disable=SC2016  # the $(NAMES) are apt's
-    apt-get indextargets --format '$(ORIGIN) $(COMPONENT) $(REPO_URI) $(RELEASE)' 'Identifier: Packages' |
+    apt-get indextargets --format '$(ORIGIN) $(COMPONENT) $(REPO_URI) $(RELEASE)' \
+        'Identifier: Packages' |
         awk -v suite="$suite" '$1 == "Debian" && $2 == "main" && index($4, suite) == 1 \
             && $4 ~ /^[a-z]+(-updates|-security)?$/ { print $3, $4 }' | sort -u
 }
 
-# What apt inside the image must know to reach the same archives: sources, proxies, checks, certificates.
+# What apt inside the image must know to reach the same archives: sources, proxies, certificates.
 write_apt_config() { # DIR
     local uri release
     mkdir -p "$1/apt.conf.d" "$1/certs"
@@ -129,7 +134,8 @@ write_apt_config() { # DIR
         [ -z "${http_proxy:-}" ] || echo "Acquire::http::Proxy \"$http_proxy\";"
         [ -z "${https_proxy:-}" ] || echo "Acquire::https::Proxy \"$https_proxy\";"
     } >"$1/apt.conf.d/99host"
-    cp /etc/ssl/certs/ca-certificates.crt "$1/certs/" 2>/dev/null || touch "$1/certs/ca-certificates.crt"
+    cp /etc/ssl/certs/ca-certificates.crt "$1/certs/" 2>/dev/null ||
+        touch "$1/certs/ca-certificates.crt"
 }
 
 make_rootfs() { # TARBALL
@@ -137,13 +143,15 @@ make_rootfs() { # TARBALL
     need_root "debootstrap"
     install_missing debootstrap=debootstrap
     mirror=$(awk -v suite="$suite" '$2 == suite { print $1; exit }' <<<"$sources")
-    [ -n "$mirror" ] || fail "apt on this machine knows no archive of Debian $suite; set DEBIAN_MIRROR=URL"
+    [ -n "$mirror" ] ||
+        fail "apt on this machine knows no archive of Debian $suite; set DEBIAN_MIRROR=URL"
     mkdir -p "$cache_dir"
     work=$(mktemp -d "$cache_dir/rootfs.XXXXXX")
     # shellcheck disable=SC2064  # the directory as it is now
     trap "rm -rf '$work'" EXIT
     say "building the base system of $suite by debootstrap (about a minute, once)"
-    debootstrap --variant=minbase "$suite" "$work/root" "$mirror" >"$cache_dir/debootstrap.log" 2>&1 ||
+    debootstrap --variant=minbase "$suite" "$work/root" "$mirror" \
+        >"$cache_dir/debootstrap.log" 2>&1 ||
         fail "debootstrap failed: $(tail -n 3 "$cache_dir/debootstrap.log")"
     tar --numeric-owner --exclude='./var/cache/apt/*' --exclude='./var/lib/apt/lists/*' \
         --exclude='./dev/*' -C "$work/root" -cf "$work/rootfs.tar" .
@@ -168,8 +176,9 @@ build_base_image() { # NAME
     # shellcheck disable=SC2064
     trap "rm -rf '$config'" EXIT
     write_apt_config "$config"
-    printf '%s\n' "FROM $rootfs_image" 'COPY sources.list /etc/apt/' 'COPY apt.conf.d /etc/apt/apt.conf.d/' \
-        'COPY certs /etc/ssl/certs/' 'CMD ["bash"]' >"$config/Dockerfile"
+    printf '%s\n' "FROM $rootfs_image" 'COPY sources.list /etc/apt/' \
+        'COPY apt.conf.d /etc/apt/apt.conf.d/' 'COPY certs /etc/ssl/certs/' \
+        'CMD ["bash"]' >"$config/Dockerfile"
     DOCKER_BUILDKIT=0 docker build -q -t "$1" "$config" >/dev/null 2>"$cache_dir/base-image.log" ||
         fail "building $1 failed: $(tail -n 3 "$cache_dir/base-image.log")"
     rm -rf "$config"

@@ -1,12 +1,12 @@
 """Every command of the Docker documentation, in its order, as a person types it, on one cluster.
 
-The tests of this file build on each other: they are one walk through the document, a section at a time.
+The tests of this file build on each other: they are one walk through the document, a section at a
+time.
 """
 
 import json
 import re
 import shutil
-import subprocess
 
 import pytest
 
@@ -28,7 +28,8 @@ def containers():
     """State of the cluster's containers: name -> what `docker inspect` says."""
     found = kv.docker("ps", "-a", "--format", "{{.Names}}").split()
     ours = [name for name in map(kv.container, kv.NODES) if name in found]
-    return {c["Name"].lstrip("/"): c for c in json.loads(kv.docker("inspect", *ours))} if ours else {}
+    inspected = json.loads(kv.docker("inspect", *ours)) if ours else []
+    return {c["Name"].lstrip("/"): c for c in inspected}
 
 
 def keys(node):
@@ -125,7 +126,8 @@ def test_logs_follow_all_nodes():
 
 
 def test_logs_follow_one_node():
-    output = kv.watch_until([*kv.COMPOSE, "logs", "-f", "kv-node1"], lambda output: "listening on" in output)
+    command = [*kv.COMPOSE, "logs", "-f", "kv-node1"]
+    output = kv.watch_until(command, lambda output: "listening on" in output)
     assert "simple-kv-node2" not in output.split("listening on")[0]
 
 
@@ -173,7 +175,8 @@ def test_restart_one_node():
 
 
 def test_shell_in_a_container():
-    code, screen = kv.in_terminal(*kv.COMPOSE, "exec", "kv-node1", "sh", typed="echo $((40 + 2)) $KV_NAME\nexit 7\n")
+    typed = "echo $((40 + 2)) $KV_NAME\nexit 7\n"
+    code, screen = kv.in_terminal(*kv.COMPOSE, "exec", "kv-node1", "sh", typed=typed)
     assert code == 7
     assert "42 node1" in screen
 
@@ -186,7 +189,9 @@ def test_ps_shows_healthy_containers():
 
 
 def test_stats_shows_all_nodes():
-    kv.watch_until(["docker", "stats"], lambda output: all(kv.container(node) in output for node in kv.NODES))
+    def all_shown(output):
+        return all(kv.container(node) in output for node in kv.NODES)
+    kv.watch_until(["docker", "stats"], all_shown)
 
 
 # ---- Testing scenarios. The first is `./kv-cli.sh test` once more.
@@ -228,7 +233,7 @@ def test_lsof_shows_who_uses_the_ports():
 
 
 def test_build_without_cache():
-    # made again from nothing; what it leaves is removed, so that the engine does not grow with every run
+    # what it leaves is removed, so that the engine does not grow with every run
     before = set(kv.docker("images", "-q", "--no-trunc", "-f", "dangling=true").split())
     kept = kv.docker("images", "-q", "--no-trunc", "simple-kv").strip()
     kv.compose("build", "--no-cache", timeout_s=kv.BUILD_TIMEOUT_S)
@@ -256,7 +261,7 @@ def test_nodes_reach_each_other_by_service_name():
 
 
 def netcat(line, port):
-    """echo LINE | nc localhost PORT, which may stay connected: the answer must come at once all the same."""
+    """echo LINE | nc localhost PORT: it may stay connected, but the answer must come at once."""
     shell = f"echo '{line}' | nc localhost {port}"
     return kv.watch_until(["sh", "-c", shell], lambda output: output.endswith("\n"), timeout_s=5)
 
@@ -269,5 +274,5 @@ def test_netcat():
 
 def test_netcat_that_ends_its_input_is_ended():
     command = "printf 'GET manual_key\\nPING\\n' | nc -N localhost 8082"
-    done = subprocess.run(command, shell=True, stdout=subprocess.PIPE, text=True, timeout=kv.ASK_TIMEOUT_S)
-    assert done.stdout == "manual_value\n+PONG\n"
+    shown = kv.run("sh", "-c", command, timeout_s=kv.ASK_TIMEOUT_S)
+    assert shown == "manual_value\n+PONG\n"

@@ -1,7 +1,7 @@
 """Containers are stopped, started and restarted while clients go on writing to the others.
 
-The nodes hold their data in memory only: what a node that stays up has acknowledged must be on all nodes
-at the end, also on the one that came back empty.
+The nodes hold their data in memory only: what a node that stays up has acknowledged must be on all
+nodes at the end, also on the one that came back empty.
 """
 
 import contextlib
@@ -29,7 +29,8 @@ def assert_all_kept(writers):
     kv.wait_equal()
     for writer in writers:
         for node in kv.NODES:
-            assert kv.missing_on(node, writer.acknowledged) == {}, f"written to {writer.node}, looked for on {node}"
+            missing = kv.missing_on(node, writer.acknowledged)
+            assert missing == {}, f"written to {writer.node}, looked for on {node}"
 
 
 def more(writers):
@@ -71,7 +72,7 @@ def test_kill_and_start_of_a_node_under_load():
 
 
 def test_restart_of_the_whole_cluster_under_load():
-    # all at once: what was in memory may be gone, but what is written afterwards must be on all nodes
+    # what was in memory may be gone, but what is written afterwards must be on all nodes
     with contextlib.ExitStack() as stack:
         writers = [stack.enter_context(kv.Writer(n, f"all:{n}", lives=False)) for n in kv.NODES]
         more(writers)

@@ -1,7 +1,8 @@
-"""The cluster's network is cut by `docker network disconnect`, both sides are written to, and it is connected again.
+"""`docker network disconnect` cuts node3 off, both sides are written to, and it is connected again.
 
-After a short cut the old connections go on as if nothing had happened. `cut_until_noticed` waits until both sides
-have given them up, so that the nodes must find each other again and exchange what each has missed.
+After a short cut the old connections go on as if nothing had happened. `cut_until_noticed` waits
+until both sides have given them up, so that the nodes must find each other again and exchange what
+each has missed.
 """
 
 import pytest
@@ -25,9 +26,11 @@ class Network:
 
     def cut_until_noticed(self):
         self.cut()
-        for node in ("node1", "node2"):
-            kv.until(f"{node} to miss node3", lambda: kv.info(node)["peers_linked"] == "1", LOST_PEER_TIMEOUT_S)
-        kv.until("node3 to miss both", lambda: kv.info_inside("node3")["peers_linked"] == "0", LOST_PEER_TIMEOUT_S)
+
+        def noticed():
+            linked = [kv.info(node)["peers_linked"] for node in ("node1", "node2")]
+            return linked == ["1", "1"] and kv.info_inside("node3")["peers_linked"] == "0"
+        kv.until("both sides to miss each other", noticed, LOST_PEER_TIMEOUT_S)
 
     def heal(self):
         kv.docker("network", "connect", kv.NETWORK, kv.container("node3"))
@@ -54,7 +57,8 @@ def test_both_sides_of_a_cut_network_take_writes(network):
         kv.ask("node3", "PING")
     assert kv.ask("node1", "SET majority yes") == "OK"
     kv.wait_value("node2", "majority", "yes")
-    assert kv.ask_inside("node3", "SET minority yes", "GET minority", "GET majority") == ["OK", "yes", "NOT_FOUND"]
+    seen = kv.ask_inside("node3", "SET minority yes", "GET minority", "GET majority")
+    assert seen == ["OK", "yes", "NOT_FOUND"]
     assert kv.ask("node2", "GET minority") == "NOT_FOUND"
     network.heal()
     for node in kv.NODES:
@@ -74,7 +78,8 @@ def test_a_node_that_returns_with_another_address_is_found(network):
     network.cut_until_noticed()
     assert kv.ask("node1", "SET moved yes") == "OK"
     stranger = "simple-kv-test-stranger"
-    kv.docker("run", "-d", "--name", stranger, "--network", kv.NETWORK, "--ip", address, "-e", "KV_CLUSTER=other", "simple-kv")
+    kv.docker("run", "-d", "--name", stranger, "--network", kv.NETWORK, "--ip", address,
+              "-e", "KV_CLUSTER=other", "simple-kv")
     try:
         network.heal()
         assert address_of("node3") != address
@@ -92,7 +97,7 @@ def address_of(node):
 
 def test_conflicting_writes_end_equal_and_the_later_one_wins(network):
     network.cut_until_noticed()
-    # the clocks are one machine's, so "later" is certain as long as each write follows the other's reply
+    # all have one machine's clock, so a write that follows the other's reply is surely later
     assert kv.ask("node1", "SET set_set first") == "OK"
     assert kv.ask_inside("node3", "SET set_set second") == ["OK"]
     assert kv.ask_inside("node3", "SET set_set_other first") == ["OK"]
@@ -127,13 +132,17 @@ def test_conflicting_deletes_end_equal_and_nothing_comes_back(network):
     assert values("untouched_del") == ["NOT_FOUND"] * 3
 
 
+def sets(data):
+    return [f"SET {key} {value}" for key, value in data.items()]
+
+
 def test_many_writes_on_both_sides_reach_all(network):
     network.cut_until_noticed()
     majority = {f"many:a:{n}": f"a{n}" for n in range(KEYS_EACH_SIDE)}
     minority = {f"many:b:{n}": f"b{n}" for n in range(KEYS_EACH_SIDE)}
     with kv.Client("node1") as client:
-        assert set(client.ask_many([f"SET {key} {value}" for key, value in majority.items()])) == {"OK"}
-    assert set(kv.ask_inside("node3", *(f"SET {key} {value}" for key, value in minority.items()))) == {"OK"}
+        assert set(client.ask_many(sets(majority))) == {"OK"}
+    assert set(kv.ask_inside("node3", *sets(minority))) == {"OK"}
     network.heal()
     kv.wait_linked()
     kv.wait_equal()
@@ -156,4 +165,5 @@ def test_a_node_restarted_while_cut_off_rejoins(network):
 def ask_lone(command):
     """Ask node3 from inside while it may still be starting."""
     script = f"echo {command} | nc -N localhost 8080"
-    return kv.run("docker", "exec", kv.container("node3"), "sh", "-c", script, expect=None).splitlines()
+    command = ("docker", "exec", kv.container("node3"), "sh", "-c", script)
+    return kv.run(*command, expect=None).splitlines()

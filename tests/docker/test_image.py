@@ -26,7 +26,8 @@ def lone_node():
     """A node of its own, probed every second; its container's name."""
     name = "simple-kv-test-lone"
     kv.run("docker", "rm", "-f", name, expect=None)
-    kv.docker("run", "-d", "--name", name, "--health-interval=1s", "--health-timeout=1s", "--health-retries=1", "simple-kv")
+    kv.docker("run", "-d", "--name", name, "--health-interval=1s", "--health-timeout=1s",
+              "--health-retries=1", "simple-kv")
     kv.until("the node to be healthy", lambda: state(name)["Health"]["Status"] == "healthy")
     yield name
     kv.docker("rm", "-f", "-v", name)
@@ -47,7 +48,8 @@ def test_the_server_is_not_root_and_cannot_become_it():
 
 def test_the_user_is_a_number():
     # an orchestrator's "not as root" check cannot look names up
-    assert json.loads(kv.docker("image", "inspect", "simple-kv"))[0]["Config"]["User"] == f"{USER}:{USER}"
+    config = json.loads(kv.docker("image", "inspect", "simple-kv"))[0]["Config"]
+    assert config["User"] == f"{USER}:{USER}"
 
 
 def test_data_belongs_to_the_server_and_all_else_is_read_only():
@@ -80,7 +82,9 @@ def test_options_can_be_given_to_docker_run():
 def test_the_health_check_is_the_documented_one():
     config = json.loads(kv.docker("inspect", kv.container("node1")))[0]["Config"]["Healthcheck"]
     second = 1_000_000_000
-    assert (config["Interval"], config["Timeout"], config["Retries"]) == (10 * second, 5 * second, 3)
+    assert config["Interval"] == 10 * second
+    assert config["Timeout"] == 5 * second
+    assert config["Retries"] == 3
     assert config["Test"] == ["CMD", "simple-kv", "--healthcheck"]
 
 

@@ -100,7 +100,7 @@ static bool is_allowed(enum situation s, enum frame_type type)
     case FRAME_HELLO:
         return situation_state(s) == LINK_HELLO;
     case FRAME_REFUSED:
-        return s == SENDER_HELLO;
+        return true; /* it ends the link at any time */
     case FRAME_HEARTBEAT:
     case FRAME_MEMBERS:
         return situation_state(s) != LINK_HELLO;

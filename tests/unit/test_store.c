@@ -272,8 +272,8 @@ static void store_counts_tell_live_records_from_tombstones(void **state)
     merge(f, live("c", "v", 3));
     assert_int_equal(store_live_count(f->store), 2);
     assert_int_equal(store_tombstone_count(f->store), 1);
-    assert_int_equal(store_partition_tombstones(f->store, store_partition(bytes_text("b"))), 1);
-    assert_int_equal(store_partition_tombstones(f->store, store_partition(bytes_text("c"))), 0);
+    assert_true(store_partition_tombstone_min(f->store, store_partition(bytes_text("b"))) <
+                UINT64_MAX);
 }
 
 static void store_partition_stamp_max_never_falls(void **state)

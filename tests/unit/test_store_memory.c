@@ -41,7 +41,7 @@ static struct store *prepare(struct failing_heap *heap, const struct scenario *c
 }
 
 struct facts {
-    uint64_t digest, live, tombstones, memory, stamp_max, partition_tombstones;
+    uint64_t digest, live, tombstones, memory, stamp_max, tombstone_min;
 };
 
 static struct facts facts_of(struct store *s)
@@ -51,7 +51,7 @@ static struct facts facts_of(struct store *s)
                           .tombstones = store_tombstone_count(s),
                           .memory = store_memory_bytes(s),
                           .stamp_max = store_partition_stamp_max(s, PARTITION),
-                          .partition_tombstones = store_partition_tombstones(s, PARTITION)};
+                          .tombstone_min = store_partition_tombstone_min(s, PARTITION)};
 }
 
 static void assert_unchanged(struct store *s, struct store *copy, const struct facts *before)

@@ -1,0 +1,251 @@
+/* Commands about the connection, the node and its peers. */
+#include "pair.h"
+#include "unit.h"
+
+static int set_up(void **state)
+{
+    struct pair *p = calloc(1, sizeof *p);
+    pair_open(p, 2);
+    *state = p;
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    struct pair *p = *state;
+    pair_close(p);
+    free(p);
+    return 0;
+}
+
+#define assert_answer(p, line, answer) assert_string_equal(pair_command(p, 0, line), answer)
+
+/* Whether the reply of PEERS at node a holds that text. */
+static bool peers_tell(struct pair *p, const char *text)
+{
+    return strstr(pair_command(p, 0, "PEERS"), text) != NULL;
+}
+
+static void command_ping_answers_pong_or_the_text(void **state)
+{
+    struct pair *p = *state;
+    pair_start(p, 0);
+    assert_answer(p, "PING", "+PONG");
+    assert_answer(p, "PING ", "+PONG");
+    assert_answer(p, "PING some  text ", "some  text ");
+}
+
+static void command_quit_ends_the_connection(void **state)
+{
+    struct pair *p = *state;
+    pair_start(p, 0);
+    assert_answer(p, "QUIT", "+OK");
+    assert_true(session_finished(&p->nodes[0].session));
+}
+
+static void command_info_has_every_field_once(void **state)
+{
+    struct pair *p = *state;
+    static const char *const FIELDS[] = {"version",
+                                         "name",
+                                         "cluster",
+                                         "origin",
+                                         "role",
+                                         "uptime_seconds",
+                                         "clients",
+                                         "keys",
+                                         "tombstones",
+                                         "memory_bytes",
+                                         "members",
+                                         "peers_linked",
+                                         "peers_expected",
+                                         "lag_ms",
+                                         "journal_bytes",
+                                         "commands",
+                                         "peer_bytes_sent",
+                                         "peer_bytes_received",
+                                         "records_received",
+                                         "deltas_received",
+                                         "deltas_served",
+                                         "digest"};
+    const size_t count = sizeof FIELDS / sizeof FIELDS[0];
+    char reply[4096], line[64];
+    pair_start(p, 0);
+    snprintf(reply, sizeof reply, "%s", pair_command(p, 0, "INFO"));
+    assert_int_equal(strtoul(reply, NULL, 10), count);
+    size_t lines = 0;
+    for (const char *at = reply; (at = strchr(at, '\n')) != NULL; at++)
+        lines++;
+    assert_int_equal(lines, count);
+    for (size_t i = 0; i < count; i++) {
+        snprintf(line, sizeof line, "\n%s:", FIELDS[i]);
+        const char *at = strstr(reply, line);
+        if (at == NULL || strstr(at + 1, line) != NULL)
+            fail_msg("the field %s", FIELDS[i]);
+    }
+    assert_non_null(strstr(reply, "\nrole:master\n"));
+    assert_non_null(strstr(reply, "\nname:a\n"));
+    assert_non_null(strstr(reply, "\ncluster:test\n"));
+}
+
+static void command_info_tells_the_truth(void **state)
+{
+    struct pair *p = *state;
+    struct session second;
+    pair_start_all(p);
+    pair_run(p, 5000);
+    session_init(&second, p->nodes[0].node);
+    pair_command(p, 0, "SET a 1\nSET b 1\nDEL a");
+    assert_int_equal(pair_info(p, 0, "uptime_seconds"), 5);
+    assert_int_equal(pair_info(p, 0, "clients"), 2);
+    assert_int_equal(pair_info(p, 0, "keys"), 1);
+    assert_int_equal(pair_info(p, 0, "tombstones"), 1);
+    assert_int_equal(pair_info(p, 0, "members"), 1);
+    assert_int_equal(pair_info(p, 0, "peers_linked"), 1);
+    assert_int_equal(pair_info(p, 0, "peers_expected"), 1);
+    assert_int_equal(pair_info(p, 0, "memory_bytes"), store_memory_bytes(p->nodes[0].node->store));
+    assert_true(pair_info(p, 0, "journal_bytes") > 90);
+    pair_settle(p);
+    assert_int_equal(pair_info(p, 1, "records_received"), 3);
+    assert_true(pair_info(p, 0, "digest") == pair_info(p, 1, "digest"));
+    assert_true(pair_info(p, 0, "digest") == store_digest(p->nodes[0].node->store));
+    session_close(&second);
+}
+
+/* --- PEERS --------------------------------------------------------------------------------- */
+
+static void command_peers_of_a_node_alone_is_empty(void **state)
+{
+    struct pair *p = *state;
+    p->nodes[0].peers = 0;
+    pair_start(p, 0);
+    assert_answer(p, "PEERS", "0");
+}
+
+static void command_peers_shows_an_address_nobody_answers_at(void **state)
+{
+    struct pair *p = *state;
+    pair_start(p, 0);
+    assert_answer(p, "PEERS", "1\nname=? address=10.0.0.2:8080 state=connecting reason=-");
+    pair_run(p, 200);
+    assert_answer(p, "PEERS",
+                  "1\nname=? address=10.0.0.2:8080 state=down reason=connection refused");
+}
+
+static void command_peers_shows_a_live_member(void **state)
+{
+    struct pair *p = *state;
+    char expected[64];
+    p->nodes[1].clock_ahead_ms = 20;
+    pair_start_all(p);
+    pair_run(p, 3000);
+    assert_true(peers_tell(p, "1\nname=b address=10.0.0.2:8080 state=live origin="));
+    snprintf(expected, sizeof expected, "origin=%016llx ",
+             (unsigned long long)p->nodes[1].config.origin);
+    assert_true(peers_tell(p, expected));
+    assert_true(peers_tell(p, " lag_ms=0 queued_bytes=0 clock_ms="));
+    assert_true(peers_tell(p, " contact_ms="));
+    assert_true(peers_tell(p, " reason=-"));
+}
+
+static void command_peers_shows_a_member_that_is_down_and_why(void **state)
+{
+    struct pair *p = *state;
+    pair_start_all(p);
+    pair_run(p, 3000);
+    pair_stop(p, 1);
+    pair_run(p, 2000);
+    assert_true(peers_tell(p, "name=b address=10.0.0.2:8080 state=down origin="));
+    assert_true(peers_tell(p, "reason=connection refused"));
+}
+
+static void command_peers_shows_a_link_in_its_handshake(void **state)
+{
+    struct pair *p = *state;
+    pair_start_all(p);
+    p->stalled[1][0] = true;
+    pair_settle(p);
+    assert_true(peers_tell(p, "state=hello"));
+    p->stalled[1][0] = false;
+    pair_settle(p);
+    assert_true(peers_tell(p, "state=live"));
+}
+
+static void command_peers_shows_a_delta_being_served(void **state)
+{
+    struct pair *p = *state;
+    char line[32];
+    p->nodes[0].peers = p->nodes[1].peers = 0;
+    pair_start(p, 0);
+    for (uint32_t i = 0; i < 3 * LINK_SCAN_ENTRIES; i++) {
+        snprintf(line, sizeof line, "SET k%u v", i);
+        pair_command(p, 0, line);
+    }
+    p->nodes[1].peers = 1;
+    pair_start(p, 1);
+    while (p->nodes[0].node->scans == 0)
+        pair_turn(p);
+    assert_true(peers_tell(p, "state=delta"));
+    pair_settle(p);
+    assert_true(peers_tell(p, "state=live"));
+}
+
+static void command_peers_counts_what_waits_for_a_slow_peer(void **state)
+{
+    struct pair *p = *state;
+    pair_start_all(p);
+    pair_run(p, 3000);
+    pair_link(p, 0, 1, LINK_SENDER)->unsent = LINK_OUTPUT_BYTES;
+    pair_command(p, 0, "SET k v");
+    assert_true(peers_tell(p, " queued_bytes=2621"));
+    pair_link(p, 0, 1, LINK_SENDER)->unsent = 0;
+}
+
+/* --- WAIT ---------------------------------------------------------------------------------- */
+
+static void command_wait_refuses_what_is_no_number(void **state)
+{
+    struct pair *p = *state;
+    static const char *const BAD[] = {"WAIT x 1",  "WAIT 1 x",          "WAIT -1 1",
+                                      "WAIT 1 -1", "WAIT 1 4294967296", "WAIT 1.5 1"};
+    pair_start(p, 0);
+    for (size_t i = 0; i < sizeof BAD / sizeof BAD[0]; i++)
+        assert_answer(p, BAD[i],
+                      "ERROR WAIT takes a number of peers and milliseconds up to 4294967295");
+}
+
+static void command_wait_of_a_client_that_has_ended_does_not_wait_for_ever(void **state)
+{
+    struct pair *p = *state;
+    struct session *s = &p->nodes[0].session;
+    pair_start(p, 0);
+    assert_answer(p, "SET k v\nWAIT 5 0", "OK");
+    assert_true(session_deadline(s) == MOMENT_NEVER);
+    session_read_end(s, p->now);
+    assert_true(session_deadline(s) != MOMENT_NEVER);
+    pair_run(p, 60000);
+    assert_string_equal(pair_replies(p, 0), "0");
+    assert_true(session_finished(s));
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(command_ping_answers_pong_or_the_text),
+        TEST(command_quit_ends_the_connection),
+        TEST(command_info_has_every_field_once),
+        TEST(command_info_tells_the_truth),
+        TEST(command_peers_of_a_node_alone_is_empty),
+        TEST(command_peers_shows_an_address_nobody_answers_at),
+        TEST(command_peers_shows_a_live_member),
+        TEST(command_peers_shows_a_member_that_is_down_and_why),
+        TEST(command_peers_shows_a_link_in_its_handshake),
+        TEST(command_peers_shows_a_delta_being_served),
+        TEST(command_peers_counts_what_waits_for_a_slow_peer),
+        TEST(command_wait_refuses_what_is_no_number),
+        TEST(command_wait_of_a_client_that_has_ended_does_not_wait_for_ever),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
