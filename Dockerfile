@@ -11,7 +11,8 @@ FROM ${BASE_IMAGE} AS build
 
 COPY docker/packages-build.txt /tmp/packages.txt
 RUN apt-get update \
-    && xargs -a /tmp/packages.txt env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends \
+    && DEBIAN_FRONTEND=noninteractive xargs -a /tmp/packages.txt \
+        apt-get install -y --no-install-recommends \
     && rm -rf /var/lib/apt/lists/* /var/cache/apt/*
 
 WORKDIR /src
@@ -27,11 +28,12 @@ FROM ${BASE_IMAGE}
 
 COPY docker/packages-run.txt /tmp/packages.txt
 RUN apt-get update \
-    && xargs -a /tmp/packages.txt env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends \
+    && DEBIAN_FRONTEND=noninteractive xargs -a /tmp/packages.txt \
+        apt-get install -y --no-install-recommends \
     && rm -rf /var/lib/apt/lists/* /var/cache/apt/* /tmp/packages.txt
 
-# A number as user, so that `runAsNonRoot` of an orchestrator can see that it is not root. A named volume
-# mounted at /data takes over its owner.
+# A number as user, so that `runAsNonRoot` of an orchestrator can see that it is not root. A named
+# volume mounted at /data takes over its owner.
 RUN groupadd --gid 10001 kv \
     && useradd --uid 10001 --gid kv --no-create-home --home-dir /data --shell /usr/sbin/nologin kv \
     && install -d -o kv -g kv -m 0750 /data
@@ -41,14 +43,15 @@ WORKDIR /data
 VOLUME /data
 EXPOSE 8080
 
-# In a container "this machine" is the container itself, so the server's default of 127.0.0.1 would make it
-# unreachable. Who may reach it is decided by the network and the published ports.
+# In a container "this machine" is the container itself, so the server's default of 127.0.0.1 would
+# make it unreachable. Who may reach it is decided by the network and the published ports.
 ENV KV_BIND=0.0.0.0
 
-HEALTHCHECK --interval=10s --timeout=5s --retries=3 --start-period=5s CMD ["simple-kv", "--healthcheck"]
+HEALTHCHECK --interval=10s --timeout=5s --retries=3 --start-period=5s \
+    CMD ["simple-kv", "--healthcheck"]
 
-# The server is process 1 and needs no init: it starts no processes, and on SIGTERM it sends what it owes
-# and exits with 0.
+# The server is process 1 and needs no init: it starts no processes, and on SIGTERM it sends what it
+# owes and exits with 0.
 STOPSIGNAL SIGTERM
 ENTRYPOINT ["simple-kv"]
 
@@ -58,6 +61,6 @@ COPY --from=build /build/simple-kv /usr/local/bin/simple-kv
 ARG VERSION=unknown
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="simple-kv" \
-      org.opencontainers.image.description="A replicated in-memory key-value store: every node takes reads and writes" \
+      org.opencontainers.image.description="Replicated key-value store; every node takes reads and writes" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}"

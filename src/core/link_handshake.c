@@ -242,7 +242,7 @@ void link_on_refused(struct link *l, struct moment now, struct frame_reader *pay
     if (l->role == LINK_RECEIVER)
         warn_once(n, now, reason);
     else if (strcmp(l->address->reason, reason) != 0)
-        notice_add(&n->notices, NOTICE_WARN, "%s; trying again every %u s", reason,
+        notice_add(&n->notices, NOTICE_WARN, "%s; trying again within %u s", reason,
                    DIAL_BACKOFF_MAX_MS / 1000);
 }
 

@@ -182,7 +182,7 @@ void node_dial_failed(struct node *n, struct address *a, struct moment now, cons
     if (repeated)
         return;
     address_text(a->host, a->port, text);
-    notice_add(&n->notices, NOTICE_WARN, "cannot reach peer %s: %s; trying again every %u s", text,
+    notice_add(&n->notices, NOTICE_WARN, "cannot reach peer %s: %s; trying again within %u s", text,
                reason, DIAL_BACKOFF_MAX_MS / 1000);
 }
 
