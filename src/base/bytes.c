@@ -49,9 +49,9 @@ bool bytes_parse_i64(struct bytes text, int64_t *out)
     uint64_t magnitude;
     if (!bytes_parse_u64(bytes_after(text, negative), &magnitude))
         return false;
-    if (magnitude > (uint64_t)INT64_MAX)
+    if (magnitude > (uint64_t)INT64_MAX + negative)
         return false;
-    *out = negative ? -(int64_t)magnitude : (int64_t)magnitude;
+    *out = negative ? (int64_t)(0 - magnitude) : (int64_t)magnitude;
     return true;
 }
 

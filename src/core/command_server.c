@@ -19,6 +19,16 @@ void command_quit(struct command_call *call)
     call->quit = true;
 }
 
+/* Answers with a text, and frees it. A part of it would be a false answer. */
+static void reply_lines(struct command_call *call, struct buffer *text)
+{
+    if (buffer_failed(text))
+        reply_error(call->reply, "out of memory");
+    else
+        reply_text(call->reply, buffer_bytes(text));
+    buffer_close(text);
+}
+
 void command_help_reply(struct command_call *call)
 {
     struct buffer text;
@@ -32,8 +42,7 @@ void command_help_reply(struct command_call *call)
     }
     buffer_init(&text, call->node->heap);
     command_help(&text, only);
-    reply_text(call->reply, buffer_bytes(&text));
-    buffer_close(&text);
+    reply_lines(call, &text);
 }
 
 static uint64_t lag_max_ms(const struct node *n, struct moment now)
@@ -75,8 +84,7 @@ void command_info(struct command_call *call)
     struct buffer text;
     buffer_init(&text, call->node->heap);
     print_info(call->node, call->now, &text);
-    reply_text(call->reply, buffer_bytes(&text));
-    buffer_close(&text);
+    reply_lines(call, &text);
 }
 
 static void print_peer(struct command_call *call, const char *name, const char *address,
@@ -134,8 +142,7 @@ void command_peers(struct command_call *call)
         address_text(a->host, a->port, text);
         print_peer(call, "?", text, NULL, a, &out);
     }
-    reply_text(call->reply, buffer_bytes(&out));
-    buffer_close(&out);
+    reply_lines(call, &out);
 }
 
 void command_wait(struct command_call *call)

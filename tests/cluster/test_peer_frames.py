@@ -234,7 +234,8 @@ def test_a_stream_with_a_hole_ends_the_link(node):
         assert peer.ended()
 
 
-@pytest.mark.parametrize("stamp", [U64_MAX, U64_MAX - 1, wire.stamp_now(ahead_ms=10 ** 12)])
+@pytest.mark.parametrize("stamp", [U64_MAX, U64_MAX - 1, wire.stamp_now(ahead_ms=10 ** 12)],
+                         ids=["last", "last but one", "in thirty years"])
 def test_a_stamp_from_the_far_future_does_not_take_the_node_down(node, stamp):
     with streaming(node) as peer:
         peer.send(wire.records(FLOOR, stamp, wire.record(b"k", b"v", stamp)))
