@@ -228,9 +228,8 @@ def test_a_bad_record_ends_the_link_and_is_not_merged(node, name):
 def test_a_stream_with_a_hole_ends_the_link(node):
     stamp = wire.stamp_now()
     with streaming(node) as peer:
-        for turn in range(3):
-            at = stamp + turn * 100
-            peer.send(wire.records(at + 50, at + 60, wire.record(b"k", b"v", at + 55)))
+        peer.send(b"".join(wire.records(at + 50, at + 60, wire.record(b"k", b"v", at + 55))
+                           for at in (stamp, stamp + 100, stamp + 200)))
         assert peer.ended()
 
 
@@ -238,9 +237,9 @@ def test_a_stream_with_a_hole_ends_the_link(node):
                          ids=["last", "last but one", "in thirty years"])
 def test_a_stamp_from_the_far_future_does_not_take_the_node_down(node, stamp):
     with streaming(node) as peer:
-        peer.send(wire.records(FLOOR, stamp, wire.record(b"k", b"v", stamp)))
-        peer.send(wire.heartbeat([(0x77, stamp), (0x1234, stamp)]))
-        peer.send(wire.frame(wire.GAP, struct.pack("<Q", U64_MAX)))
+        peer.send(wire.records(FLOOR, stamp, wire.record(b"k", b"v", stamp))
+                  + wire.heartbeat([(0x77, stamp), (0x1234, stamp)])
+                  + wire.frame(wire.GAP, struct.pack("<Q", U64_MAX)))
         for turn in range(20):
             node.cmd("SET", "mine", turn)
     assert node.cmd("SET", "mine", "last").startswith(("OK", "ERROR"))
@@ -298,3 +297,16 @@ def test_a_delta_that_was_asked_for_and_does_not_come_does_not_hold_up_others(kv
                 peer.send(wire.heartbeat())
             return node.cmd("COUNT") == "500"
         eventually(caught_up, 30, "another's writes come by a delta of its own")
+
+
+def test_a_member_that_comes_back_as_another_run_has_confirmed_nothing(node):
+    written = int(node.info()["origin"], 16)
+    with node.connect() as conn:
+        assert conn.cmd("SET", "k", "v") == "OK"
+        with streaming(node, origin=0x1111) as peer:
+            assert conn.cmd("WAIT", 1, 100) == "0"
+            peer.send(wire.heartbeat([(written, wire.stamp_now(ahead_ms=1))]))
+            assert conn.cmd("WAIT", 1, 5000) == "1"
+        eventually(lambda: node.number("peers_linked") == 0, 5, "it is gone")
+        with streaming(node, origin=0x2222):
+            assert conn.cmd("WAIT", 1, 100) == "0"

@@ -17,8 +17,11 @@ uint64_t unit_seed(const char *test)
 
 uint64_t unit_rounds(uint64_t usual)
 {
-    const char *given = getenv("KV_ROUNDS");
-    return given == NULL ? usual : strtoull(given, NULL, 0);
+    const char *given = getenv("KV_ROUNDS"), *preloaded = getenv("LD_PRELOAD");
+    if (given != NULL)
+        return strtoull(given, NULL, 0);
+    bool in_valgrind = preloaded != NULL && strstr(preloaded, "vgpreload") != NULL;
+    return in_valgrind ? usual / 20 + 1 : usual;
 }
 
 static void show(const char *what, struct bytes bytes)

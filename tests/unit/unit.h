@@ -19,7 +19,8 @@
  * printed, since a failure without its seed is lost. */
 uint64_t unit_seed(const char *test);
 
-/* How many rounds a long random test shall run: KV_ROUNDS of the environment, else `usual`. */
+/* How many rounds a long random test shall run: KV_ROUNDS of the environment, else `usual`, or a
+ * twentieth of that in valgrind. */
 uint64_t unit_rounds(uint64_t usual);
 
 /* Both slices, byte by byte; a failure shows them. */
