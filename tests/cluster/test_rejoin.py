@@ -229,3 +229,24 @@ def test_a_node_that_hangs_for_10_s_delays_nobody_and_catches_up(kv):
     cluster[2].resume()
     cluster.wait_equal(deadline_s=15)
     cluster.wait_linked()
+
+
+def test_a_first_time_node_gets_each_record_once_and_no_deleted_one(kv):
+    """What one wrote and the other deleted is in the writer's ring still, when nobody holds the
+    tombstones any more: the newcomer must not take it from there."""
+    cluster = kv.cluster(2)
+    deleter, writer = cluster
+    writer.write_many(pairs_of("deleted", 10_000))
+    writer.write_many(pairs_of("kept", 30_000))
+    cluster.wait_equal()
+    with deleter.connect() as conn:
+        conn.pipeline(f"DEL deleted{i:07}".encode() for i in range(10_000))
+    cluster.wait_equal()
+    eventually(lambda: not any(node.number("tombstones") for node in cluster), 60,
+               "every tombstone is dropped")
+    newcomer = kv.node("newcomer", peers=f"{deleter.address},{writer.address}")
+    eventually(lambda: newcomer.number("peers_linked") == 2, 20, "the newcomer is linked")
+    eventually(lambda: newcomer.info()["digest"] == writer.info()["digest"], 20,
+               "the newcomer holds what the others hold")
+    assert newcomer.number("keys") == 30_000
+    assert newcomer.number("records_received") <= 1.05 * 30_000
