@@ -43,7 +43,9 @@ static size_t skip_word(struct bytes line, size_t at)
 struct bytes line_first_word(struct bytes line)
 {
     size_t start = skip_spaces(line, 0);
-    return bytes_of(line.data + start, skip_word(line, start) - start);
+    struct bytes word = bytes_after(line, start);
+    word.size = skip_word(line, start) - start;
+    return word;
 }
 
 static int hex_digit(uint8_t c)

@@ -1,7 +1,9 @@
 """Tombstones: kept as long as somebody needs the message, and not longer."""
 
+import struct
 import time
 
+import peerwire as wire
 from kvtest import always, eventually
 
 DROPPED_WITHIN_S = 30  # 5 s of allowed clock drift, confirmations, one rotation over the store
@@ -94,3 +96,31 @@ def test_expired_keys_leave_nothing_behind(kv):
         eventually(lambda node=node: node.number("keys") == node.number("tombstones") == 0,
                    DROPPED_WITHIN_S, f"{node.name} holds nothing any more")
     assert cluster.wait_equal() == 0
+
+
+def test_a_tombstone_waits_for_its_confirmation_and_an_old_write_that_comes_after_it_is_lost(kv):
+    node = kv.node()
+    deleter = int(node.info()["origin"], 16)
+    with wire.Peer(node.connect()) as peer:
+        written = wire.stamp_now()
+        peer.send(wire.MAGIC + wire.hello())
+        start = struct.unpack("<Q", peer.receive(wire.STREAM)[1])[0]
+        write = wire.records(start, written, wire.record(b"k", b"old", written))
+        sent = written
+        peer.send(write)
+        eventually(lambda: node.cmd("DEL", "k") == "1", 5, "the write comes and is deleted")
+
+        def tombstones(known, *records):
+            """Their number, after the peer has said that it lives and what it has."""
+            nonlocal sent
+            now = wire.stamp_now()
+            peer.send(wire.records(sent, now, *records) + wire.heartbeat(known))
+            sent = now
+            return node.number("tombstones")
+        always(lambda: tombstones([]) == 1, 8, "nobody has confirmed the delete")
+        eventually(lambda: tombstones(sorted([(deleter, wire.stamp_now()), (0x1234, sent)])) == 0,
+                   DROPPED_WITHIN_S, "the confirmed tombstone is dropped")
+        peer.send(write)
+        tombstones([], wire.record(b"mark", b"", sent + 1))
+        eventually(lambda: node.cmd("EXISTS", "mark") == "1", 5, "the peer's stream was read")
+        assert node.cmd("GET", "k") == "NOT_FOUND"

@@ -26,6 +26,14 @@ static void bytes_compare_puts_a_prefix_first(void **state)
     assert_int_equal(bytes_compare(bytes_of(NULL, 0), bytes_of(NULL, 0)), 0);
 }
 
+static void bytes_after_skips_from_the_front(void **state)
+{
+    (void)state;
+    assert_bytes_are(bytes_after(bytes_text("abc"), 1), "bc");
+    assert_bytes_are(bytes_after(bytes_text("abc"), 3), "");
+    assert_null(bytes_after(bytes_of(NULL, 0), 0).data);
+}
+
 static void bytes_equal_ignoring_case_ignores_that_of_letters_only(void **state)
 {
     (void)state;
@@ -198,6 +206,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(bytes_equal_compares_size_and_content),
         cmocka_unit_test(bytes_compare_puts_a_prefix_first),
+        cmocka_unit_test(bytes_after_skips_from_the_front),
         cmocka_unit_test(bytes_equal_ignoring_case_ignores_that_of_letters_only),
         cmocka_unit_test(bytes_parse_u64_takes_whole_numbers),
         cmocka_unit_test(bytes_parse_u64_refuses_anything_else),

@@ -68,6 +68,15 @@ static void line_next_goes_on_where_it_searched(void **state)
     assert_int_equal(line_next(bytes_text("GET a"), 5, &line), 0);
 }
 
+static void line_last_leaves_a_return_out(void **state)
+{
+    (void)state;
+    assert_bytes_are(line_last(bytes_text("GET a")), "GET a");
+    assert_bytes_are(line_last(bytes_text("GET a\r")), "GET a");
+    assert_bytes_are(line_last(bytes_text("\r")), "");
+    assert_int_equal(line_last(bytes_of(NULL, 0)).size, 0);
+}
+
 static void line_first_word_skips_spaces(void **state)
 {
     (void)state;
@@ -230,6 +239,7 @@ int main(void)
         TEST(line_next_ends_at_either_line_end),
         TEST(line_next_asks_for_more_without_a_line_end),
         TEST(line_next_goes_on_where_it_searched),
+        TEST(line_last_leaves_a_return_out),
         TEST(line_first_word_skips_spaces),
         TEST(line_split_separates_at_spaces_and_tabs),
         TEST(line_split_takes_the_rest_verbatim),

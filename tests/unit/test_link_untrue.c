@@ -135,6 +135,30 @@ static void link_ends_at_a_stamp_that_no_clock_can_reach(void **state)
     }
 }
 
+static void link_ends_at_a_record_from_more_than_a_day_ahead(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 4; i++) {
+        struct fixture f;
+        situation_open(&f, i < 2 ? RECEIVER_LIVE : RECEIVER_DELTA);
+        uint64_t wall_ms = f.pair.now.wall_ms + LINK_STAMP_AHEAD_MS + (i % 2 == 0 ? 0 : 1);
+        struct record rec = {
+            .key = bytes_text("k"), .stamp = wall_ms << STAMP_COUNTER_BITS, .origin = f.x.origin};
+        if (i < 2) {
+            peer_records(&f.x, 0, rec.stamp, &rec, 1);
+        } else {
+            peer_vector(&f.x, FRAME_DELTA_BEGIN, NULL);
+            peer_delta_records(&f.x, &rec, 1);
+        }
+        if (i % 2 == 0)
+            assert_int_equal(f.x.link.state, LINK_LIVE);
+        else
+            situation_assert_ended(&f, "more than a day in the future");
+        assert_int_equal(f.node->counters.records_received, i % 2 == 0);
+        situation_close(&f);
+    }
+}
+
 static void link_ends_at_a_delta_that_makes_no_sense(void **state)
 {
     (void)state;
@@ -221,6 +245,7 @@ int main(void)
         cmocka_unit_test(link_ends_at_records_that_are_not_of_the_stream),
         cmocka_unit_test(link_ends_at_a_hole_in_the_stream),
         cmocka_unit_test(link_ends_at_a_stamp_that_no_clock_can_reach),
+        cmocka_unit_test(link_ends_at_a_record_from_more_than_a_day_ahead),
         cmocka_unit_test(link_ends_at_a_delta_that_makes_no_sense),
         cmocka_unit_test(link_ends_at_a_delta_request_while_one_is_served),
         cmocka_unit_test(link_ends_when_a_delta_brings_nothing_for_long),

@@ -155,6 +155,16 @@ static void members_set_address_leaves_configured_addresses_as_they_are(void **s
     assert_string_equal(f->m.addresses[1].host, "new");
 }
 
+static void members_set_address_dials_again_what_once_led_to_this_node(void **state)
+{
+    struct fixture *f = *state;
+    struct address *a = add_address(f, "moved", 1);
+    a->state = ADDRESS_SELF;
+    members_set_address(&f->m, add(f, "a"), bytes_text("moved"), 1);
+    assert_int_equal(f->m.address_count, 1);
+    assert_true(address_is_due(a, 0));
+}
+
 static void members_set_address_ignores_what_cannot_be_dialled(void **state)
 {
     struct fixture *f = *state;
@@ -248,6 +258,7 @@ int main(void)
         TEST(members_set_address_makes_a_member_dialable),
         TEST(members_set_address_follows_a_member_that_moves),
         TEST(members_set_address_leaves_configured_addresses_as_they_are),
+        TEST(members_set_address_dials_again_what_once_led_to_this_node),
         TEST(members_set_address_ignores_what_cannot_be_dialled),
         TEST(address_failed_backs_off_with_jitter_to_a_limit),
         TEST(address_failed_spreads_those_that_fail_together),

@@ -276,6 +276,25 @@ static void store_counts_tell_live_records_from_tombstones(void **state)
                 UINT64_MAX);
 }
 
+static void store_partition_tombstone_min_is_above_no_tombstone(void **state)
+{
+    struct fixture *f = *state;
+    char keys[3][16];
+    records_keys_of_partition(3, keys, 3);
+    assert_true(store_partition_tombstone_min(f->store, 3) == UINT64_MAX);
+    merge(f, live(keys[0], "v", 1));
+    assert_true(store_partition_tombstone_min(f->store, 3) == UINT64_MAX);
+    merge(f, tombstone(keys[1], 9));
+    merge(f, tombstone(keys[2], 7));
+    assert_int_equal(store_partition_tombstone_min(f->store, 3), 7);
+    struct record rec = tombstone(keys[2], 7);
+    store_drop_tombstone(f->store, &rec);
+    store_partition_swept(f->store, 3, 9);
+    assert_int_equal(store_partition_tombstone_min(f->store, 3), 9);
+    merge(f, tombstone(keys[2], 8));
+    assert_int_equal(store_partition_tombstone_min(f->store, 3), 8);
+}
+
 static void store_partition_stamp_max_never_falls(void **state)
 {
     struct fixture *f = *state;
@@ -405,6 +424,7 @@ int main(void)
         TEST(store_memory_bytes_counts_what_an_entry_takes),
         TEST(store_memory_bytes_falls_when_records_go),
         TEST(store_counts_tell_live_records_from_tombstones),
+        TEST(store_partition_tombstone_min_is_above_no_tombstone),
         TEST(store_partition_stamp_max_never_falls),
         TEST(store_digest_forgets_what_was_deleted),
         TEST(store_digest_differs_by_key_stamp_and_origin),
