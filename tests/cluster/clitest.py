@@ -1,5 +1,6 @@
 """Harness of the tests of kv-cli.sh."""
 
+import signal
 import socket
 import subprocess
 import threading
@@ -34,7 +35,13 @@ class Cli:
     def start(self, *arguments):
         return subprocess.Popen([self.script, *arguments], env=self.environment(),
                                 stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                                stderr=subprocess.PIPE, start_new_session=True)
+                                stderr=subprocess.PIPE, start_new_session=True,
+                                preexec_fn=heed_interrupts)
+
+
+def heed_interrupts():
+    """A shell that runs the tests in the background lets them inherit that SIGINT is ignored."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def nodes_list(nodes):

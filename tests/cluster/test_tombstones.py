@@ -113,7 +113,7 @@ def test_a_tombstone_waits_for_its_confirmation_and_an_old_write_that_comes_afte
         def tombstones(known, *records):
             """Their number, after the peer has said that it lives and what it has."""
             nonlocal sent
-            now = wire.stamp_now()
+            now = max(wire.stamp_now(), sent + 2)
             peer.send(wire.records(sent, now, *records) + wire.heartbeat(known))
             sent = now
             return node.number("tombstones")

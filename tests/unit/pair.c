@@ -29,6 +29,7 @@ static void connect_nodes(struct pair *p, uint32_t from, uint32_t to, struct add
 {
     struct pair_wire *w = calloc(1, sizeof *w);
     assert_non_null(w);
+    p->dials++;
     init_end(p, &w->dialer, from);
     init_end(p, &w->acceptor, to);
     w->dialer.sniffed = true;

@@ -43,6 +43,7 @@ struct pair {
     struct list wires;
     uint32_t size;
     uint32_t runs; /* every start takes another origin */
+    uint32_t dials; /* connections made so far: a link that broke in silence shows here */
     size_t chunk_bytes; /* at most so many are delivered at once; 0 = all */
     bool stalled[PAIR_NODES_MAX][PAIR_NODES_MAX]; /* from, to: bytes stay on their way */
     bool unreachable[PAIR_NODES_MAX][PAIR_NODES_MAX]; /* from, to: dialling fails */

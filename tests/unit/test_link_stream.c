@@ -177,6 +177,7 @@ static void link_closes_a_gap_by_a_delta_while_it_is_live(void **state)
 {
     struct pair *p = *state;
     start_meshed(p, 2);
+    uint32_t dials = p->dials;
     struct link *sender = pair_link(p, 0, 1, LINK_SENDER);
     sender->unsent = LINK_OUTPUT_BYTES; /* the socket takes nothing */
     write_keys(p, 0, "k", 150, 10000);
@@ -184,13 +185,13 @@ static void link_closes_a_gap_by_a_delta_while_it_is_live(void **state)
     assert_int_equal(received(p, 1), 0);
     sender->unsent = 0;
     pair_settle(p);
-    assert_ptr_equal(pair_link(p, 0, 1, LINK_SENDER), sender);
     assert_true(pair_is_equal(p));
     assert_int_equal(received(p, 1), 150);
     assert_string_equal(link_state_name(sender), "live");
     write_keys(p, 0, "more", 3, 10);
     pair_settle(p);
     assert_true(pair_is_equal(p));
+    assert_int_equal(p->dials, dials);
 }
 
 static void link_brings_a_record_larger_than_the_ring_by_a_delta(void **state)
@@ -221,6 +222,7 @@ static void link_survives_a_gap_that_crosses_a_delta_request(void **state)
     for (int i = 0; i < 90 && p->nodes[1].node->delta == NULL; i++)
         pair_run(p, PAIR_STEP_MS);
     assert_non_null(p->nodes[1].node->delta);
+    uint32_t dials = p->dials;
     sender->unsent = LINK_OUTPUT_BYTES;
     write_keys(p, 0, "k", 150, 10000);
     sender->unsent = 0;
@@ -228,7 +230,7 @@ static void link_survives_a_gap_that_crosses_a_delta_request(void **state)
     assert_int_equal(sender->state, LINK_HOLD);
     p->stalled[1][0] = false;
     pair_run(p, 1000);
-    assert_ptr_equal(pair_link(p, 0, 1, LINK_SENDER), sender);
+    assert_int_equal(p->dials, dials);
     assert_int_equal(sender->state, LINK_LIVE);
     assert_true(store_digest(p->nodes[0].node->store) == store_digest(p->nodes[1].node->store));
 }
@@ -242,13 +244,14 @@ static void link_survives_a_gap_in_the_middle_of_a_delta(void **state)
     pair_start(p, 2);
     while (p->nodes[2].node->counters.records_received == 0)
         pair_turn(p);
+    uint32_t dials = p->dials;
     struct link *sender = pair_link(p, 1, 2, LINK_SENDER);
     sender->unsent = LINK_OUTPUT_BYTES;
     write_keys(p, 1, "k", 150, 10000);
     sender->unsent = 0;
     pair_settle(p);
     pair_run(p, 3000);
-    assert_ptr_equal(pair_link(p, 1, 2, LINK_SENDER), sender);
+    assert_int_equal(p->dials, dials);
     assert_true(pair_is_meshed(p));
     assert_true(pair_is_equal(p));
 }
