@@ -149,11 +149,17 @@ bool link_is_finished(const struct link *l)
            (!l->finishing || (buffer_size(&l->out) == 0 && l->unsent == 0));
 }
 
+/* Whether the member has come back as another run since this link was made. */
+static bool of_ended_run(const struct link *l)
+{
+    return l->origin != l->member->origin;
+}
+
 /* A second link from the same run takes the place of the first only when it has shown that it is
  * meant: a peer that dialled us twice by two addresses drops one of them after the handshake. */
 static void prove(struct link *l)
 {
-    if (l->role != LINK_RECEIVER || l->proven || l->member == NULL)
+    if (l->role != LINK_RECEIVER || l->proven || l->member == NULL || of_ended_run(l))
         return;
     l->proven = true;
     if (l->member->receiver != NULL && l->member->receiver != l)
@@ -278,7 +284,7 @@ static void on_heartbeat(struct link *l, struct moment now, struct frame_reader 
     if (vector_decode(&changes, payload->rest) < 0)
         payload->failed = true;
     else if (vector_merge(&l->vector, &changes) != 0 ||
-             vector_merge(&l->member->confirmed, &changes) != 0)
+             (!of_ended_run(l) && vector_merge(&l->member->confirmed, &changes) != 0))
         link_fail(l, LINK_VECTOR_FULL);
     vector_close(&changes);
     l->member->clock_difference_ms = (int64_t)(wall_ms - now.wall_ms);
