@@ -40,6 +40,7 @@ struct command_call {
 struct command {
     const char *name;
     void (*run)(struct command_call *call);
+    bool writes; /* refused while the node's clock disagrees with most peers' */
     size_t words_min, words_max; /* the name included */
     size_t rest_index; /* which word takes the rest of a line; 0 = none */
     size_t key_first, key_last; /* which words are keys; 0 = none, last = COMMAND_ALL_KEYS */
@@ -72,6 +73,7 @@ void command_count(struct command_call *call);
 void command_ping(struct command_call *call);
 void command_info(struct command_call *call);
 void command_peers(struct command_call *call);
+void command_forget(struct command_call *call);
 void command_wait(struct command_call *call);
 void command_help_reply(struct command_call *call);
 void command_quit(struct command_call *call);

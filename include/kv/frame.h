@@ -21,7 +21,7 @@
 #define FRAME_HEADER_BYTES 12u
 
 /* Raised with every change of a payload or of its meaning. Unequal versions refuse each other. */
-#define FRAME_PROTOCOL_VERSION 1u
+#define FRAME_PROTOCOL_VERSION 2u
 
 enum frame_type {
     FRAME_HELLO = 1,
@@ -35,9 +35,13 @@ enum frame_type {
     FRAME_DELTA_REQUEST,
     FRAME_DELTA_BEGIN,
     FRAME_DELTA_RECORDS,
-    FRAME_DELTA_MARK
+    FRAME_DELTA_LIST,
+    FRAME_DELTA_MARK,
+    FRAME_DELTA_END,
+    FRAME_DIGESTS_WANTED,
+    FRAME_DIGEST
 };
-#define FRAME_TYPE_LAST FRAME_DELTA_MARK
+#define FRAME_TYPE_LAST FRAME_DIGEST
 
 /* In a RECORDS payload, what stands before the records. */
 #define FRAME_RECORDS_PREFIX_BYTES 16u

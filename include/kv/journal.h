@@ -19,6 +19,7 @@
 struct journal_mark {
     uint64_t position; /* of the block's first record */
     uint64_t after; /* the stamp of the record before it */
+    uint64_t records; /* appended before it */
 };
 
 struct journal {
@@ -29,6 +30,7 @@ struct journal {
     uint64_t lap_end; /* the position at which the ring's previous lap ended … */
     uint64_t lap_start; /* … and at which this one began: nothing lies between the two */
     uint64_t last; /* the stamp of the newest record, or the floor when there is none */
+    uint64_t records; /* appended so far */
     struct journal_mark *marks; /* owned; a ring of `mark_capacity`, oldest at mark_first */
     uint32_t mark_capacity;
     uint32_t mark_first;
@@ -61,6 +63,10 @@ void journal_skip(struct journal *j, uint64_t stamp);
 
 /* A reader that goes on after the stamp `after`. False when the ring no longer holds all of that. */
 bool journal_seek(const struct journal *j, uint64_t after, struct journal_reader *reader);
+
+/* How many records it holds that are stamped after `after`. O(marks + one block).
+ * all: out: whether it still holds every one that there was. */
+uint64_t journal_count_after(const struct journal *j, uint64_t after, bool *all);
 
 /* A reader that has read everything so far. */
 struct journal_reader journal_end(const struct journal *j);

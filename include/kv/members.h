@@ -14,7 +14,7 @@
 #define MEMBER_NAME_BYTES   64u /* longest name, without NUL */
 #define ADDRESS_HOST_BYTES  253u /* longest host name (RFC 1035), without NUL */
 #define ADDRESS_TEXT_BYTES  (ADDRESS_HOST_BYTES + 10u)
-#define MEMBER_REASON_BYTES 160u
+#define MEMBER_REASON_BYTES 256u
 
 #define DIAL_BACKOFF_MIN_MS 100u
 #define DIAL_BACKOFF_MAX_MS 5000u
@@ -28,9 +28,15 @@ struct member {
     uint16_t port;
     uint64_t origin; /* of its latest run known here; 0 before any */
     struct vector confirmed; /* what it told to have merged in that run */
+    bool keeps_disk; /* that run has a data directory: what it merged may be lost in a crash … */
+    struct vector durable; /* … and only this survives; empty when it has none */
     struct link *sender; /* our link to it once past the handshake, or NULL; borrowed */
     struct link *receiver; /* its link to us once past the handshake, or NULL; borrowed */
     uint64_t contact_mono_ms; /* when it was last heard; 0 = never */
+    uint64_t contact_wall_ms; /* likewise */
+    uint64_t absent_mono_ms; /* since when no link stands; 0 = one does, or not looked yet */
+    uint64_t forgotten_ms; /* Unix time at which it was forgotten; 0 = it counts */
+    uint64_t clock_refused_mono_ms; /* when a link last ended over the clocks; 0 = never */
     int64_t clock_difference_ms; /* its wall clock minus ours when last told */
 };
 
@@ -50,6 +56,8 @@ struct address {
     uint32_t backoff_ms;
     struct member *member; /* who answered there, or was said to be there; NULL = not known */
     bool refused; /* the last attempt ended in a refusal */
+    bool forgotten; /* nobody was ever met there, and nobody is waited for any more */
+    uint64_t clock_refused_mono_ms; /* as of a member, while none is known */
     char reason[MEMBER_REASON_BYTES]; /* why the last attempt failed; "" = it did not */
 };
 
@@ -74,6 +82,12 @@ struct member *members_add(struct members *m, struct bytes name);
  * host may be empty: then nothing is known and nothing changes. */
 void members_set_address(struct members *m, struct member *member, struct bytes host,
                          uint16_t port);
+
+/* What of it survives a crash of the member: only that lets tombstones go. */
+const struct vector *member_kept(const struct member *m);
+
+/* The address without a member that reads "host:port", or NULL. */
+struct address *members_find_unmet(struct members *m, struct bytes text);
 
 /* Adds an address to dial at once; it is copied. An equal one is returned if there is one.
  * NULL when full. */

@@ -19,8 +19,9 @@
 
 #define NODE_TICK_MS 100u
 
-/* A record stamped this far ahead of a clock is possible; younger tombstones are not dropped. */
-#define NODE_CLOCK_DRIFT_MS 5000u
+/* A link that ended over the clocks counts as a peer that disagrees for so long: more than the
+ * longest pause between two attempts. */
+#define NODE_CLOCK_REFUSED_MS 15000u
 
 #define REFUSAL_TEXT_BYTES  256u
 #define REFUSALS_REMEMBERED 8u
@@ -42,7 +43,11 @@ struct node_config {
     uint64_t random_seed;
     uint32_t min_acks;
     uint64_t ack_timeout_ms;
+    bool keeps_disk; /* node_synced tells what survives a crash; else nothing does */
     uint64_t max_memory_bytes; /* 0 = no limit */
+    uint64_t tombstone_memory_bytes; /* beyond it they are dropped by force; 0 = no limit */
+    uint64_t forget_after_ms; /* a member not linked for so long is forgotten; 0 = never */
+    uint64_t max_clock_drift_ms; /* > 0: how far clocks may differ */
     uint64_t max_value_bytes;
     uint64_t journal_bytes;
     uint64_t keys_limit;
@@ -54,6 +59,10 @@ struct node_counters {
     uint64_t peer_bytes_sent, peer_bytes_received;
     uint64_t records_received; /* from peers, won or not */
     uint64_t deltas_received, deltas_served;
+    uint64_t comparisons_received; /* of those deltas, the ones with lists */
+    uint64_t scrubs; /* groups compared since digests differed */
+    uint64_t divergence_repaired; /* records on which two nodes differed without a reason */
+    uint64_t tombstones_dropped, tombstones_forced; /* the latter are among the former */
 };
 
 struct node {
@@ -62,6 +71,10 @@ struct node {
     struct store *store;
     struct journal journal;
     struct vector vector; /* what has been merged here */
+    struct vector durable; /* of that, what survives a crash; with keeps_disk only */
+    struct vector dropped; /* per origin, the greatest stamp of a tombstone dropped here, or on a
+                              node whose vector was taken over */
+    uint64_t forced_stamp; /* likewise of all that were dropped by force */
     struct stamp_clock clock;
     struct members members;
     struct random random;
@@ -74,6 +87,7 @@ struct node {
     uint64_t last_write; /* the stamp of the last record written here */
     uint64_t acks_wanted; /* peers shall confirm this stamp at once: somebody waits for it */
     bool acks_arrived; /* held replies may be due */
+    bool clock_disagrees; /* with most peers: writes are refused */
     struct link *delta; /* the one link through which a delta is being received, or NULL */
     uint32_t scans; /* deltas being served */
     uint32_t collect_next; /* the partition at which the search for tombstones goes on */
@@ -90,6 +104,15 @@ struct node *node_new(const struct node_config *config, struct heap *heap, struc
 
 /* Every session and link must have been closed before. */
 void node_free(struct node *n);
+
+/* Puts what was kept of an earlier run into a fresh node, before any session or link. The origin
+ * stays the new run's own. rec: borrowed, tombstones too. 0, -ENOMEM or -E2BIG. */
+int node_restore_record(struct node *n, const struct record *rec);
+int node_restore(struct node *n, const struct vector *vector, const struct vector *dropped);
+
+/* With keeps_disk: this part of the node's vector survives a crash from now on. Copied. 0, -ENOMEM
+ * or -E2BIG. */
+int node_synced(struct node *n, const struct vector *vector);
 
 /* Stamps a record of this node's clients, merges it and journals it. rec's key, value, expiry and
  * kind are given. 0 with rec's stamp and origin filled in, or -ENOMEM with nothing changed. */
@@ -124,6 +147,13 @@ bool node_is_drained(const struct node *n);
 /* How far, in milliseconds, a member is behind in what was written here. */
 uint64_t node_lag_ms(const struct node *n, const struct member *m, struct moment now);
 
+/* Likewise in records. all: out: whether that is all of them; the ring may hold no more. */
+uint64_t node_lag_records(const struct node *n, const struct member *m, bool *all);
+
+/* A member that stays away shall not hold up the dropping of tombstones any longer; it must not be
+ * linked. It is one again as soon as it is met again. Peers are told. */
+void node_forget(struct node *n, struct member *m, uint64_t wall_ms);
+
 /* Members to whom links stand in both directions. */
 uint32_t node_linked_count(const struct node *n);
 
@@ -132,5 +162,8 @@ uint32_t node_expected_count(const struct node *n);
 
 /* collect.c: drops, in rotation over the partitions, tombstones that nobody needs any more. */
 void node_collect(struct node *n, struct moment now);
+
+/* Likewise: forgets members that have been away for too long. */
+void node_forget_absent(struct node *n, struct moment now);
 
 #endif

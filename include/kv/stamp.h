@@ -30,6 +30,12 @@ static inline void stamp_observe(struct stamp_clock *clock, uint64_t stamp)
         clock->last = stamp;
 }
 
+/* The first stamp of a millisecond; one that no stamp can name counts as the last that can. */
+static inline uint64_t stamp_of_wall(uint64_t wall_ms)
+{
+    return wall_ms > STAMP_MAX >> STAMP_COUNTER_BITS ? STAMP_MAX : wall_ms << STAMP_COUNTER_BITS;
+}
+
 static inline uint64_t stamp_wall_ms(uint64_t stamp)
 {
     return stamp >> STAMP_COUNTER_BITS;

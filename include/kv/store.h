@@ -12,6 +12,10 @@
 
 #define STORE_PARTITIONS 4096u
 
+/* Digests of partitions are compared by groups first. */
+#define STORE_GROUPS           64u
+#define STORE_GROUP_PARTITIONS (STORE_PARTITIONS / STORE_GROUPS)
+
 struct store;
 struct entry;
 
@@ -55,12 +59,17 @@ void store_expire(struct store *s, uint64_t wall_ms, uint64_t budget);
 uint64_t store_live_count(const struct store *s); /* those expired but not yet swept included */
 uint64_t store_tombstone_count(const struct store *s);
 uint64_t store_memory_bytes(const struct store *s); /* entries and tables, as asked of the heap */
+uint64_t store_tombstone_bytes(const struct store *s); /* entries of tombstones among these */
 
 /* What a record of these sizes takes in the store. */
 uint64_t store_entry_bytes(size_t key_bytes, size_t value_bytes, bool expires);
 
 /* Equal on stores with the same live (key, origin, stamp)s, whatever their history. */
 uint64_t store_digest(const struct store *s);
+
+/* Likewise of one partition, and of the partitions of one group (0 … STORE_GROUPS - 1). */
+uint64_t store_partition_digest(const struct store *s, uint32_t partition);
+uint64_t store_group_digest(const struct store *s, uint32_t group);
 
 /* Which partition holds the key. */
 uint32_t store_partition(struct bytes key);

@@ -2,25 +2,45 @@
  *
  * A tombstone is kept only as the messenger. It may go once
  *   - it is older than clocks may differ,
- *   - every member has confirmed it: then no store holds what it beat,
+ *   - every member has confirmed it for good: then no store holds what it beat, or ever will again,
  *   - this node's vector has passed its stamp for every living origin: then nothing older is on its
  *     way here from a third node,
  *   - and no delta is being served or received, through which something older might come.
- * From then on the vector alone keeps the deleted key deleted: see store_merge. */
+ * From then on the vector alone keeps the deleted key deleted: see store_merge.
+ *
+ * Whoever does not come would hold them for ever. So members that stay away are forgotten, and
+ * beyond a limit of memory tombstones go by force, as soon as they are old enough. What was dropped
+ * is noted in the dropped vector: whoever has not seen all of that compares lists (link_scan.c). */
+#include "kv/check.h"
+#include "kv/mutation.h"
 #include "kv/node.h"
 
 /* Entries looked at in one tick, up to one partition more: a bound on how long it may take. */
 #define COLLECT_ENTRIES_A_TICK 2000u
 
-/* Below this stamp, this node has everything that any living origin has written. */
-static uint64_t passed_stamp(const struct node *n, struct moment now)
+/* What is decided for a whole pass: below which stamps what may go; 0 = nothing. */
+struct collection {
+    uint64_t passed; /* what all members have confirmed */
+    uint64_t forced; /* everything */
+    uint64_t stranded; /* what no vector covers: its origin ended before all of it had arrived */
+};
+
+enum verdict { STAYS, GOES, GOES_STRANDED, GOES_BY_FORCE };
+
+static uint64_t stamp_before(struct moment now, uint64_t age_ms)
 {
-    uint64_t passed = 0;
-    if (now.wall_ms > NODE_CLOCK_DRIFT_MS)
-        passed = (now.wall_ms - NODE_CLOCK_DRIFT_MS) << STAMP_COUNTER_BITS;
+    return now.wall_ms > age_ms ? (now.wall_ms - age_ms) << STAMP_COUNTER_BITS : 0;
+}
+
+/* Below this stamp, this node has everything that any living origin has written. */
+static uint64_t passed_stamp(const struct node *n, uint64_t old_enough)
+{
+    uint64_t passed = old_enough;
     for (uint32_t i = 0; i < n->members.count; i++) {
-        uint64_t origin = n->members.list[i]->origin;
-        uint64_t stamp = origin == 0 ? 0 : vector_get(&n->vector, origin);
+        const struct member *m = n->members.list[i];
+        if (m->forgotten_ms != 0 || MUTATED(DROP_UNPASSED))
+            continue;
+        uint64_t stamp = m->origin == 0 ? 0 : vector_get(&n->vector, m->origin);
         passed = stamp < passed ? stamp : passed;
     }
     return passed;
@@ -28,20 +48,45 @@ static uint64_t passed_stamp(const struct node *n, struct moment now)
 
 static bool confirmed_by_all(const struct node *n, const struct record *tombstone)
 {
+    const struct vector *own = n->config.keeps_disk ? &n->durable : &n->vector;
+    if (MUTATED(DROP_UNCONFIRMED))
+        return true;
+    if (!MUTATED(APPLIED_AS_DURABLE) && !vector_covers(own, tombstone->origin, tombstone->stamp))
+        return false;
     for (uint32_t i = 0; i < n->members.count; i++) {
-        if (!vector_covers(&n->members.list[i]->confirmed, tombstone->origin, tombstone->stamp))
+        const struct member *m = n->members.list[i];
+        if (m->forgotten_ms == 0 &&
+            !vector_covers(member_kept(m), tombstone->origin, tombstone->stamp))
             return false;
     }
     return true;
 }
 
-/* Somebody is to be there of whom nothing is known: no tombstone is confirmed by him. */
-static bool somebody_is_unknown(const struct node *n)
+static enum verdict judge(const struct node *n, const struct record *rec,
+                          const struct collection *c)
 {
-    return node_expected_count(n) > n->members.count;
+    if (rec->stamp < c->passed && confirmed_by_all(n, rec))
+        return GOES;
+    if (rec->stamp < c->stranded && !vector_covers(&n->vector, rec->origin, rec->stamp))
+        return GOES_STRANDED;
+    return rec->stamp < c->forced ? GOES_BY_FORCE : STAYS;
 }
 
-static uint64_t collect_partition(struct node *n, uint32_t partition, uint64_t passed)
+/* False when out of memory: then it stays. */
+static bool drop(struct node *n, const struct record *rec, enum verdict verdict)
+{
+    /* Nobody's vector can ever cover a stranded one: it would only send everybody to compare. */
+    if (verdict != GOES_STRANDED && vector_advance(&n->dropped, rec->origin, rec->stamp) != 0)
+        return false;
+    if (verdict != GOES && n->forced_stamp < rec->stamp)
+        n->forced_stamp = rec->stamp;
+    n->counters.tombstones_forced += verdict != GOES;
+    n->counters.tombstones_dropped++;
+    store_drop_tombstone(n->store, rec);
+    return true;
+}
+
+static uint64_t collect_partition(struct node *n, uint32_t partition, const struct collection *c)
 {
     struct store_cursor cursor;
     struct record rec;
@@ -51,26 +96,91 @@ static uint64_t collect_partition(struct node *n, uint32_t partition, uint64_t p
         seen++;
         if (!rec.tombstone)
             continue;
-        if (rec.stamp < passed && confirmed_by_all(n, &rec))
-            store_drop_tombstone(n->store, &rec);
-        else if (rec.stamp < least)
-            least = rec.stamp;
+        uint64_t stamp = rec.stamp;
+        enum verdict verdict = judge(n, &rec, c);
+        bool gone = verdict != STAYS && drop(n, &rec, verdict);
+        if (!gone && stamp < least)
+            least = stamp;
     }
     store_cursor_close(&cursor);
     store_partition_swept(n->store, partition, least);
     return seen;
 }
 
+/* Whether every delta being served bears that tombstones of the partition go by force. */
+static bool scans_allow(const struct node *n, uint32_t partition)
+{
+    bool allow = true;
+    list_for_each (item, &n->links) {
+        allow = link_scan_allows(container_of(item, struct link, all), partition) && allow;
+    }
+    return allow;
+}
+
+/* Somebody is to be there of whom nothing is known: no tombstone is confirmed by him. */
+static bool somebody_is_unknown(const struct node *n)
+{
+    uint32_t known = 0;
+    for (uint32_t i = 0; i < n->members.count; i++)
+        known += n->members.list[i]->forgotten_ms == 0;
+    return node_expected_count(n) > known && !MUTATED(DROP_UNCONFIRMED);
+}
+
+static bool is_over_limit(const struct node *n)
+{
+    return n->config.tombstone_memory_bytes != 0 &&
+           store_tombstone_bytes(n->store) > n->config.tombstone_memory_bytes;
+}
+
+static struct collection plan(const struct node *n, struct moment now)
+{
+    struct collection c = {0};
+    uint64_t old_enough = stamp_before(now, n->config.max_clock_drift_ms);
+    bool delta = (n->scans > 0 || n->delta != NULL) && !MUTATED(DROP_DURING_DELTA);
+    if (!delta && !somebody_is_unknown(n))
+        c.passed = passed_stamp(n, old_enough);
+    if (!delta && n->config.forget_after_ms != 0)
+        c.stranded = stamp_before(now, n->config.forget_after_ms);
+    if (is_over_limit(n))
+        c.forced = old_enough;
+    return c;
+}
+
 void node_collect(struct node *n, struct moment now)
 {
-    if (store_tombstone_count(n->store) == 0 || n->scans > 0 || n->delta != NULL ||
-        somebody_is_unknown(n))
+    if (store_tombstone_count(n->store) == 0)
         return;
-    uint64_t passed = passed_stamp(n, now), seen = 0;
+    struct collection c = plan(n, now);
+    uint64_t seen = 0, below = c.passed > c.stranded ? c.passed : c.stranded;
+    below = c.forced > below ? c.forced : below;
     for (uint32_t i = 0; i < STORE_PARTITIONS && seen < COLLECT_ENTRIES_A_TICK; i++) {
         uint32_t p = n->collect_next;
         n->collect_next = (p + 1) % STORE_PARTITIONS;
-        if (store_partition_tombstone_min(n->store, p) < passed)
-            seen += collect_partition(n, p, passed);
+        if (store_partition_tombstone_min(n->store, p) < below &&
+            (c.forced == 0 || scans_allow(n, p)))
+            seen += collect_partition(n, p, &c);
+        if (c.forced != 0 && !is_over_limit(n))
+            return; /* the next tick drops by the rules */
+    }
+}
+
+void node_forget_absent(struct node *n, struct moment now)
+{
+    uint64_t limit_ms = n->config.forget_after_ms;
+    if (limit_ms == 0)
+        return;
+    for (uint32_t i = 0; i < n->members.count; i++) {
+        struct member *m = n->members.list[i];
+        if (m->sender != NULL || m->receiver != NULL)
+            m->absent_mono_ms = 0;
+        else if (m->absent_mono_ms == 0)
+            m->absent_mono_ms = now.mono_ms;
+        else if (m->forgotten_ms == 0 && now.mono_ms - m->absent_mono_ms >= limit_ms)
+            node_forget(n, m, now.wall_ms);
+    }
+    for (uint32_t i = 0; i < n->members.address_count; i++) {
+        struct address *a = &n->members.addresses[i];
+        if (a->member == NULL && !a->forgotten && now.mono_ms - n->started.mono_ms >= limit_ms)
+            a->forgotten = true;
     }
 }

@@ -6,32 +6,39 @@
 
 /* Sorted by name: command_find searches by halves. */
 static const struct command commands[] = {
-    {"COUNT", command_count, 1, 1, 0, 0, 0, "", "the number of keys"},
-    {"DEL", command_del, 2, LINE_WORDS_MAX, 0, 1, COMMAND_ALL_KEYS, "key [key ...]",
+    {"COUNT", command_count, false, 1, 1, 0, 0, 0, "", "the number of keys"},
+    {"DEL", command_del, true, 2, LINE_WORDS_MAX, 0, 1, COMMAND_ALL_KEYS, "key [key ...]",
      "delete keys; answers how many there were"},
-    {"EXISTS", command_exists, 2, LINE_WORDS_MAX, 0, 1, COMMAND_ALL_KEYS, "key [key ...]",
+    {"EXISTS", command_exists, false, 2, LINE_WORDS_MAX, 0, 1, COMMAND_ALL_KEYS, "key [key ...]",
      "how many of the keys there are"},
-    {"EXPIRE", command_expire, 3, 3, 0, 1, 1, "key seconds",
+    {"EXPIRE", command_expire, true, 3, 3, 0, 1, 1, "key seconds",
      "let a key expire; 1, or 0 if there is no such key"},
-    {"GET", command_get, 2, 2, 0, 1, 1, "key", "the key's value, or NOT_FOUND"},
-    {"HELP", command_help_reply, 1, 2, 0, 0, 0, "[command]",
+    {"FORGET", command_forget, false, 2, 2, 0, 0, 0, "member",
+     "keep no deletes for a member that is gone for good"},
+    {"GET", command_get, false, 2, 2, 0, 1, 1, "key", "the key's value, or NOT_FOUND"},
+    {"HELP", command_help_reply, false, 1, 2, 0, 0, 0, "[command]",
      "this list, or one command's line of it"},
-    {"INFO", command_info, 1, 2, 0, 0, 0, "[section]",
+    {"INFO", command_info, false, 1, 2, 0, 0, 0, "[section]",
      "facts and counters of this node, name:value"},
-    {"KEYS", command_keys, 2, 2, 0, 0, 0, "glob", "the keys that match, such as user:*"},
-    {"PEERS", command_peers, 1, 1, 0, 0, 0, "", "the other members, as this node sees them"},
-    {"PERSIST", command_persist, 2, 2, 0, 1, 1, "key",
+    {"KEYS", command_keys, false, 2, 2, 0, 0, 0, "glob", "the keys that match, such as user:*"},
+    {"PEERS", command_peers, false, 1, 1, 0, 0, 0, "", "the other members, as this node sees them"},
+    {"PERSIST", command_persist, true, 2, 2, 0, 1, 1, "key",
      "take a key's expiry away; 1, or 0 if it had none"},
-    {"PING", command_ping, 1, 2, 1, 0, 0, "[text]", "+PONG, or the text"},
-    {"QUIT", command_quit, 1, 1, 0, 0, 0, "", "end the connection"},
-    {"SET", command_set, 3, 3, 2, 1, 1, "key value", "store a value: the rest of the line"},
-    {"SETEX", command_setex, 4, 4, 3, 1, 1, "key seconds value", "store a value that expires"},
-    {"TTL", command_ttl, 2, 2, 0, 1, 1, "key",
+    {"PING", command_ping, false, 1, 2, 1, 0, 0, "[text]", "+PONG, or the text"},
+    {"QUIT", command_quit, false, 1, 1, 0, 0, 0, "", "end the connection"},
+    {"SET", command_set, true, 3, 3, 2, 1, 1, "key value", "store a value: the rest of the line"},
+    {"SETEX", command_setex, true, 4, 4, 3, 1, 1, "key seconds value",
+     "store a value that expires"},
+    {"TTL", command_ttl, false, 2, 2, 0, 1, 1, "key",
      "seconds until the key expires; -1 never, -2 no such key"},
-    {"WAIT", command_wait, 3, 3, 0, 0, 0, "peers milliseconds",
+    {"WAIT", command_wait, false, 3, 3, 0, 0, 0, "peers milliseconds",
      "wait until so many peers have this connection's last write; answers how many do"},
 };
 #define COMMAND_COUNT (sizeof commands / sizeof commands[0])
+
+#define CLOCK_TEXT                                                                                 \
+    "this node's clock differs from most peers' by more than --max-clock-drift; it takes no "      \
+    "writes until that is set right (PEERS tells by how much)"
 
 /* Longer than any command's name. */
 #define NAME_BYTES_MAX 16
@@ -86,6 +93,8 @@ void command_run(struct command_call *call)
     } else if (call->word_count < command->words_min || call->word_count > command->words_max) {
         reply_error(call->reply, "wrong number of words for %s; usage: %s%s%s", command->name,
                     command->name, command->usage[0] == 0 ? "" : " ", command->usage);
+    } else if (command->writes && call->node->clock_disagrees) {
+        reply_error(call->reply, CLOCK_TEXT);
     } else if (keys_are_valid(call, command)) {
         command->run(call);
     }

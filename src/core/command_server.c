@@ -55,6 +55,14 @@ static uint64_t lag_max_ms(const struct node *n, struct moment now)
     return lag;
 }
 
+static uint32_t forgotten_count(const struct node *n)
+{
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < n->members.count; i++)
+        count += n->members.list[i]->forgotten_ms != 0;
+    return count;
+}
+
 static void print_info(const struct node *n, struct moment now, struct buffer *out)
 {
     const struct node_counters *c = &n->counters;
@@ -64,9 +72,14 @@ static void print_info(const struct node *n, struct moment now, struct buffer *o
     buffer_printf(out, "clients:%" PRIu32 "\n", n->session_count);
     buffer_printf(out, "keys:%" PRIu64 "\n", store_live_count(n->store));
     buffer_printf(out, "tombstones:%" PRIu64 "\n", store_tombstone_count(n->store));
+    buffer_printf(out, "tombstone_bytes:%" PRIu64 "\n", store_tombstone_bytes(n->store));
+    buffer_printf(out, "tombstones_dropped:%" PRIu64 "\n", c->tombstones_dropped);
+    buffer_printf(out, "tombstones_dropped_by_force:%" PRIu64 "\n", c->tombstones_forced);
     buffer_printf(out, "memory_bytes:%" PRIu64 "\n", store_memory_bytes(n->store));
     buffer_printf(out, "digest:%016" PRIx64 "\n", store_digest(n->store));
+    buffer_printf(out, "ready:%s\n", n->clock_disagrees ? "no" : "yes");
     buffer_printf(out, "members:%" PRIu32 "\n", n->members.count);
+    buffer_printf(out, "members_forgotten:%" PRIu32 "\n", forgotten_count(n));
     buffer_printf(out, "peers_linked:%" PRIu32 "\n", node_linked_count(n));
     buffer_printf(out, "peers_expected:%" PRIu32 "\n", node_expected_count(n));
     buffer_printf(out, "lag_ms:%" PRIu64 "\n", lag_max_ms(n, now));
@@ -77,6 +90,9 @@ static void print_info(const struct node *n, struct moment now, struct buffer *o
     buffer_printf(out, "records_received:%" PRIu64 "\n", c->records_received);
     buffer_printf(out, "deltas_received:%" PRIu64 "\n", c->deltas_received);
     buffer_printf(out, "deltas_served:%" PRIu64 "\n", c->deltas_served);
+    buffer_printf(out, "comparisons_received:%" PRIu64 "\n", c->comparisons_received);
+    buffer_printf(out, "scrubs:%" PRIu64 "\n", c->scrubs);
+    buffer_printf(out, "divergence_repaired:%" PRIu64 "\n", c->divergence_repaired);
 }
 
 void command_info(struct command_call *call)
@@ -96,6 +112,8 @@ static void print_peer(struct command_call *call, const char *name, const char *
     const char *reason = a != NULL && sender == NULL && a->reason[0] != 0 ? a->reason : "-";
     if (sender == NULL && a != NULL && a->state == ADDRESS_LINKED)
         state = "hello";
+    else if (sender == NULL && (m != NULL ? m->forgotten_ms != 0 : a->forgotten))
+        state = "forgotten";
     else if (sender == NULL && a != NULL && a->refused)
         state = "refused";
     else if (sender == NULL && a != NULL && (a->state == ADDRESS_DIALING || a->reason[0] == 0))
@@ -104,6 +122,9 @@ static void print_peer(struct command_call *call, const char *name, const char *
     if (m != NULL) {
         buffer_printf(out, " origin=%016" PRIx64 " lag_ms=%" PRIu64, m->origin,
                       node_lag_ms(n, m, call->now));
+        bool all;
+        uint64_t records = node_lag_records(n, m, &all);
+        buffer_printf(out, " lag_records=%" PRIu64 "%s", records, all ? "" : "+");
         buffer_printf(out, " queued_bytes=%" PRIu64 " clock_ms=%+" PRId64,
                       sender == NULL ? 0 : link_queued_bytes(sender), m->clock_difference_ms);
         if (m->contact_mono_ms != 0)
@@ -160,4 +181,28 @@ void command_wait(struct command_call *call)
     }
     call->wait = (struct command_wait){
         .wanted = true, .counts = true, .stamp = stamp, .peers = peers, .timeout_ms = timeout_ms};
+}
+
+void command_forget(struct command_call *call)
+{
+    struct node *n = call->node;
+    struct bytes name = call->words[1];
+    int shown = (int)(name.size < MEMBER_NAME_BYTES ? name.size : MEMBER_NAME_BYTES);
+    struct member *m = members_find(&n->members, name);
+    struct address *unmet = m == NULL ? members_find_unmet(&n->members, name) : NULL;
+    if (m == NULL && unmet == NULL) {
+        reply_error(call->reply, "no member '%.*s'; PEERS lists them", shown,
+                    (const char *)name.data);
+        return;
+    }
+    if (m != NULL && (m->sender != NULL || m->receiver != NULL)) {
+        reply_error(call->reply, "member '%.*s' is linked; only one that is gone can be forgotten",
+                    shown, (const char *)name.data);
+        return;
+    }
+    if (unmet != NULL)
+        unmet->forgotten = true;
+    else if (m->forgotten_ms == 0)
+        node_forget(n, m, call->now.wall_ms);
+    reply_ok(call->reply);
 }

@@ -79,7 +79,7 @@ static void mark_block(struct journal *j)
         return;
     CHECK(j->mark_count < j->mark_capacity);
     j->marks[(j->mark_first + j->mark_count) % j->mark_capacity] =
-        (struct journal_mark){.position = j->head, .after = j->last};
+        (struct journal_mark){.position = j->head, .after = j->last, .records = j->records};
     j->mark_count++;
 }
 
@@ -95,6 +95,7 @@ void journal_append(struct journal *j, const struct record *rec)
     mark_block(j);
     record_encode(rec, j->ring + j->head % j->capacity);
     j->head += size;
+    j->records++;
     j->last = rec->stamp;
 }
 
@@ -105,14 +106,9 @@ static void step_over_seam(const struct journal *j, struct journal_reader *reade
         reader->position = j->lap_start;
 }
 
-bool journal_seek(const struct journal *j, uint64_t after, struct journal_reader *reader)
+/* The last block that begins with a record stamped at most one after `after`. */
+static const struct journal_mark *find_block(const struct journal *j, uint64_t after)
 {
-    if (after < journal_floor(j))
-        return false;
-    if (after >= j->last) {
-        *reader = (struct journal_reader){.position = j->head, .after = after};
-        return true;
-    }
     uint32_t low = 0, high = j->mark_count;
     while (high - low > 1) {
         uint32_t middle = low + (high - low) / 2;
@@ -121,14 +117,46 @@ bool journal_seek(const struct journal *j, uint64_t after, struct journal_reader
         else
             high = middle;
     }
-    *reader = (struct journal_reader){.position = mark_at(j, low)->position, .after = after};
-    for (;;) {
+    return mark_at(j, low);
+}
+
+/* Moves a reader at a block's beginning to the first record stamped after `after`, which there
+ * must be. Returns how many it passed. */
+static uint64_t pass_records(const struct journal *j, struct journal_reader *reader, uint64_t after)
+{
+    for (uint64_t passed = 0;; passed++) {
         step_over_seam(j, reader);
         const uint8_t *at = j->ring + reader->position % j->capacity;
         if (record_stamp_at(at) > after)
-            return true;
+            return passed;
         reader->position += record_size_at(at);
     }
+}
+
+bool journal_seek(const struct journal *j, uint64_t after, struct journal_reader *reader)
+{
+    if (after < journal_floor(j))
+        return false;
+    if (after >= j->last) {
+        *reader = (struct journal_reader){.position = j->head, .after = after};
+        return true;
+    }
+    const struct journal_mark *block = find_block(j, after);
+    *reader = (struct journal_reader){.position = block->position, .after = after};
+    pass_records(j, reader, after);
+    return true;
+}
+
+uint64_t journal_count_after(const struct journal *j, uint64_t after, bool *all)
+{
+    *all = after >= journal_floor(j);
+    if (after >= j->last || j->mark_count == 0)
+        return 0;
+    if (!*all)
+        return j->records - mark_at(j, 0)->records;
+    const struct journal_mark *block = find_block(j, after);
+    struct journal_reader reader = {.position = block->position, .after = after};
+    return j->records - block->records - pass_records(j, &reader, after);
 }
 
 struct journal_reader journal_end(const struct journal *j)

@@ -2,7 +2,9 @@
 #include "link_internal.h"
 
 #include "kv/check.h"
+#include "kv/mutation.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -29,22 +31,29 @@ static link_handler on_heartbeat;
 
 static const struct rule rules[] = {
     {FRAME_HELLO, BOTH, IN(LINK_HELLO), 2, 4096 + VECTOR_BYTES_MAX, link_on_hello},
-    {FRAME_REFUSED, BOTH, IN(LINK_HELLO) | IN(LINK_HOLD) | IN(LINK_LIVE), 4, 1024, link_on_refused},
-    {FRAME_HEARTBEAT, BOTH, LINKED, 12, 8 + VECTOR_BYTES_MAX, on_heartbeat},
+    {FRAME_REFUSED, BOTH, IN(LINK_HELLO) | IN(LINK_HOLD) | IN(LINK_LIVE), 6, 1024, link_on_refused},
+    {FRAME_HEARTBEAT, BOTH, LINKED, 16, 8 + 2 * VECTOR_BYTES_MAX, on_heartbeat},
     {FRAME_MEMBERS, BOTH, LINKED, 2, 64u << 10, link_on_members},
     {FRAME_STREAM, TO_SENDER, IN(LINK_HOLD), 8, 8, link_on_stream},
     {FRAME_GAP, TO_RECEIVER, IN(LINK_LIVE), 8, 8, link_on_gap},
     {FRAME_RECORDS, TO_RECEIVER, IN(LINK_LIVE), FRAME_RECORDS_PREFIX_BYTES,
      FRAME_RECORDS_PREFIX_BYTES + LINK_FRAME_BYTES + RECORD_BYTES_MAX, link_on_records},
     {FRAME_ACK_WANTED, TO_RECEIVER, LINKED, 0, 0, link_on_ack_wanted},
-    {FRAME_DELTA_REQUEST, TO_SENDER, LINKED, 4, VECTOR_BYTES_MAX, link_on_delta_request},
-    {FRAME_DELTA_BEGIN, TO_RECEIVER, LINKED, 4, VECTOR_BYTES_MAX, link_on_delta_begin},
+    {FRAME_DELTA_REQUEST, TO_SENDER, LINKED, 10, 6 + VECTOR_BYTES_MAX + 8 * STORE_PARTITIONS,
+     link_on_delta_request},
+    {FRAME_DELTA_BEGIN, TO_RECEIVER, LINKED, 6, 2 + VECTOR_BYTES_MAX, link_on_delta_begin},
     {FRAME_DELTA_RECORDS, TO_RECEIVER, LINKED, RECORD_HEADER_BYTES,
      LINK_FRAME_BYTES + RECORD_BYTES_MAX, link_on_delta_records},
-    {FRAME_DELTA_MARK, TO_RECEIVER, LINKED, 4, 4, link_on_delta_mark},
+    {FRAME_DELTA_LIST, TO_RECEIVER, LINKED, sizeof(struct list_entry), LINK_FRAME_BYTES,
+     link_on_delta_list},
+    {FRAME_DELTA_MARK, TO_RECEIVER, LINKED, 6, 6, link_on_delta_mark},
+    {FRAME_DELTA_END, TO_RECEIVER, LINKED, 12, 8 + VECTOR_BYTES_MAX, link_on_delta_end},
+    {FRAME_DIGESTS_WANTED, TO_RECEIVER, LINKED, 0, 0, link_on_digests_wanted},
+    {FRAME_DIGEST, TO_RECEIVER, LINKED, 8 * STORE_GROUPS, 8 * STORE_GROUPS, link_on_digest},
 };
 
-_Static_assert(2 + MEMBERS_MAX * (2 + MEMBER_NAME_BYTES + 2 + ADDRESS_HOST_BYTES + 2) <= 64u << 10,
+_Static_assert(2 + MEMBERS_MAX * (2 + MEMBER_NAME_BYTES + 2 + ADDRESS_HOST_BYTES + 2 + 8) <=
+                   64u << 10,
                "a MEMBERS frame holds all members");
 
 static const struct rule *find_rule(const struct link *l, enum frame_type type)
@@ -64,6 +73,7 @@ void link_open(struct link *l, struct node *n, struct moment now, struct address
                        .role = address != NULL ? LINK_SENDER : LINK_RECEIVER,
                        .state = LINK_HELLO,
                        .address = address,
+                       .now = now,
                        .heard_mono_ms = now.mono_ms};
     snprintf(l->who, sizeof l->who, "%s", who);
     snprintf(l->host, sizeof l->host, "%s", host);
@@ -71,8 +81,11 @@ void link_open(struct link *l, struct node *n, struct moment now, struct address
     buffer_init(&l->out, n->heap);
     vector_init(&l->vector, n->heap);
     vector_init(&l->told, n->heap);
+    vector_init(&l->told_durable, n->heap);
     vector_init(&l->scan.wanted, n->heap);
-    vector_init(&l->delta_vector, n->heap);
+    buffer_init(&l->scan.digests, n->heap);
+    buffer_init(&l->scan.list, n->heap);
+    link_delta_init(l);
     vector_init(&l->ahead_theirs, n->heap);
     vector_init(&l->ahead_ours, n->heap);
     list_push_back(&n->links, &l->all);
@@ -121,8 +134,9 @@ void link_close(struct link *l, struct moment now)
     buffer_close(&l->out);
     vector_close(&l->vector);
     vector_close(&l->told);
+    vector_close(&l->told_durable);
     vector_close(&l->scan.wanted);
-    vector_close(&l->delta_vector);
+    link_delta_close(l);
     vector_close(&l->ahead_theirs);
     vector_close(&l->ahead_ours);
 }
@@ -167,12 +181,18 @@ static void prove(struct link *l)
     l->member->receiver = l;
 }
 
+static void note_contact(struct member *m, struct moment now)
+{
+    m->contact_mono_ms = now.mono_ms;
+    m->contact_wall_ms = now.wall_ms;
+}
+
 static void handle_frame(struct link *l, struct moment now, const struct rule *rule,
                          struct bytes payload)
 {
     struct frame_reader reader = {.rest = payload};
     if (l->member != NULL)
-        l->member->contact_mono_ms = now.mono_ms;
+        note_contact(l->member, now);
     prove(l);
     rule->handle(l, now, &reader);
     if (reader.failed && l->state != LINK_CLOSED)
@@ -209,19 +229,13 @@ static size_t read_frame(struct link *l, struct moment now, struct bytes from)
     return 0;
 }
 
-void link_read(struct link *l, struct moment now, struct bytes bytes)
+/* Handles the frames there are, until one of them leaves something to be done first. */
+static void read_frames(struct link *l, struct bytes bytes)
 {
-    if (l->state == LINK_CLOSED)
-        return;
-    l->node->counters.peer_bytes_received += bytes.size;
-    /* Any byte counts: on a slow link one frame can take longer than the silence allowed. */
-    l->heard_mono_ms = now.mono_ms;
-    if (buffer_size(&l->in) > 0)
-        l->delta_mono_ms = now.mono_ms;
     struct bytes joined = buffer_join(&l->in, bytes);
     size_t parsed = 0;
-    while (l->state != LINK_CLOSED) {
-        size_t taken = read_frame(l, now, bytes_after(joined, parsed));
+    while (l->state != LINK_CLOSED && !link_delta_has_work(l)) {
+        size_t taken = read_frame(l, l->now, bytes_after(joined, parsed));
         if (taken == 0)
             break;
         parsed += taken;
@@ -233,22 +247,81 @@ void link_read(struct link *l, struct moment now, struct bytes bytes)
         link_fail(l, "out of memory");
 }
 
+void link_read(struct link *l, struct moment now, struct bytes bytes)
+{
+    if (l->state == LINK_CLOSED)
+        return;
+    l->now = now;
+    l->node->counters.peer_bytes_received += bytes.size;
+    /* Any byte counts: on a slow link one frame can take longer than the silence allowed. */
+    l->heard_mono_ms = now.mono_ms;
+    if (buffer_size(&l->in) > 0)
+        l->delta.mono_ms = now.mono_ms;
+    read_frames(l, bytes);
+}
+
+bool link_wants_input(const struct link *l)
+{
+    return !link_delta_has_work(l) || buffer_size(&l->in) < LINK_INPUT_BYTES;
+}
+
+/* Goes on with what had to be done first, and then with the frames that waited for it. */
+static void resume(struct link *l)
+{
+    l->delta.looked_at = 0;
+    if (!link_delta_has_work(l))
+        return;
+    l->heard_mono_ms = l->delta.mono_ms = l->now.mono_ms;
+    link_delta_work(l);
+    if (!link_delta_has_work(l) && buffer_size(&l->in) > 0)
+        read_frames(l, bytes_of(NULL, 0));
+}
+
 /* --- heartbeats ---------------------------------------------------------------------------- */
 
-/* Appends those entries of this node's vector that the other end was not told yet. */
-static void put_vector_changes(struct link *l, struct buffer *out)
+bool link_stamp_fits(struct link *l, struct moment now, uint64_t stamp)
 {
-    const struct vector *ours = &l->node->vector;
+    uint64_t wall_ms = stamp_wall_ms(stamp);
+    if (wall_ms <= now.wall_ms + l->node->config.max_clock_drift_ms || MUTATED(NO_CLOCK_FENCE))
+        return true;
+    link_refuse_clock(l, now, wall_ms - now.wall_ms);
+    return false;
+}
+
+bool link_read_vector(struct link *l, struct frame_reader *payload, struct vector *v)
+{
+    int64_t size = payload->failed ? -EBADMSG : vector_decode(v, payload->rest);
+    if (size >= 0)
+        payload->rest = bytes_after(payload->rest, (size_t)size);
+    else if (size == -EBADMSG)
+        payload->failed = true;
+    else
+        link_fail(l, "out of memory");
+    return size >= 0;
+}
+
+bool link_vector_fits(struct link *l, struct moment now, const struct vector *v)
+{
+    uint64_t greatest = 0;
+    for (uint32_t i = 0; i < v->count; i++)
+        greatest = v->entries[i].stamp > greatest ? v->entries[i].stamp : greatest;
+    return link_stamp_fits(l, now, greatest);
+}
+
+/* Appends those entries of a vector of this node's that the other end was not told yet. */
+static void put_changes(struct link *l, const struct vector *ours, struct vector *told,
+                        struct buffer *out)
+{
     struct vector changes;
     vector_init(&changes, l->node->heap);
     for (uint32_t i = 0; i < ours->count; i++) {
         const struct vector_entry *e = &ours->entries[i];
-        if (!vector_covers(&l->told, e->origin, e->stamp) &&
+        if (!vector_covers(told, e->origin, e->stamp) &&
             vector_advance(&changes, e->origin, e->stamp) != 0)
             break; /* out of memory: the rest is told the next time */
     }
     vector_encode(&changes, out);
-    if (vector_merge(&l->told, &changes) != 0)
+    if (vector_merge(told, &changes) != 0)
         link_fail(l, LINK_VECTOR_FULL);
     vector_close(&changes);
 }
@@ -257,7 +330,8 @@ void link_send_heartbeat(struct link *l, struct moment now)
 {
     size_t begun = frame_begin(&l->out);
     frame_put_u64(&l->out, now.wall_ms);
-    put_vector_changes(l, &l->out);
+    put_changes(l, &l->node->vector, &l->told, &l->out);
+    put_changes(l, &l->node->durable, &l->told_durable, &l->out);
     frame_end(&l->out, begun, FRAME_HEARTBEAT);
 }
 
@@ -271,23 +345,40 @@ void link_send_members(struct link *l)
         frame_put_text(&l->out, bytes_text(m->name));
         frame_put_text(&l->out, bytes_text(m->host));
         frame_put_u16(&l->out, m->port);
+        frame_put_u64(&l->out, m->forgotten_ms);
     }
     frame_end(&l->out, begun, FRAME_MEMBERS);
     l->members_told = members->generation;
 }
 
-static void on_heartbeat(struct link *l, struct moment now, struct frame_reader *payload)
+/* Reads changes of a vector and merges them into both, where given. */
+static bool take_changes(struct link *l, struct moment now, struct frame_reader *payload,
+                         struct vector *into, struct vector *also)
 {
     struct vector changes;
-    uint64_t wall_ms = frame_read_u64(payload);
     vector_init(&changes, l->node->heap);
-    if (vector_decode(&changes, payload->rest) < 0)
-        payload->failed = true;
-    else if (vector_merge(&l->vector, &changes) != 0 ||
-             (!of_ended_run(l) && vector_merge(&l->member->confirmed, &changes) != 0))
+    bool read = link_read_vector(l, payload, &changes);
+    if (read && link_vector_fits(l, now, &changes) &&
+        ((into != NULL && vector_merge(into, &changes) != 0) ||
+         (also != NULL && vector_merge(also, &changes) != 0)))
         link_fail(l, LINK_VECTOR_FULL);
     vector_close(&changes);
+    return read && l->state != LINK_CLOSED;
+}
+
+static void on_heartbeat(struct link *l, struct moment now, struct frame_reader *payload)
+{
+    uint64_t wall_ms = frame_read_u64(payload);
     l->member->clock_difference_ms = (int64_t)(wall_ms - now.wall_ms);
+    /* On its way it can only fall behind: a clock that is ahead here is ahead. One that is behind
+     * finds so itself. */
+    if (!link_stamp_fits(l, now, stamp_of_wall(wall_ms)))
+        return;
+    struct vector *confirmed = of_ended_run(l) ? NULL : &l->member->confirmed;
+    struct vector *durable = of_ended_run(l) ? NULL : &l->member->durable;
+    if (!take_changes(l, now, payload, &l->vector, confirmed) ||
+        !take_changes(l, now, payload, NULL, durable))
+        return;
     l->node->acks_arrived = true;
     if (l->role == LINK_SENDER)
         l->address->backoff_ms = 0;
@@ -297,8 +388,12 @@ static void on_heartbeat(struct link *l, struct moment now, struct frame_reader 
 
 void link_tick(struct link *l, struct moment now)
 {
-    if (l->state == LINK_CLOSED)
+    l->now = now;
+    if (l->state == LINK_CLOSED) {
+        /* Last words are not waited for without end. */
+        l->finishing = l->finishing && now.mono_ms - l->heard_mono_ms < LINK_SILENCE_MS;
         return;
+    }
     if (now.mono_ms - l->heard_mono_ms >= LINK_SILENCE_MS) {
         link_fail(l,
                   l->state == LINK_HELLO ? "no answer to the handshake for %u ms"
@@ -312,27 +407,37 @@ void link_tick(struct link *l, struct moment now)
         link_send_members(l);
     if (l->role == LINK_RECEIVER)
         link_receiver_tick(l, now);
+    else
+        link_sender_tick(l, now);
 }
 
 struct buffer *link_output(struct link *l)
 {
     if (l->role == LINK_SENDER && (l->state == LINK_HOLD || l->state == LINK_LIVE))
         link_sender_fill(l);
-    if (buffer_failed(&l->out))
+    else if (l->role == LINK_RECEIVER)
+        resume(l);
+    if (buffer_failed(&l->out)) {
         link_fail(l, "out of memory");
+        buffer_close(&l->out); /* half a frame would look like a fault of this node */
+    }
     return &l->out;
 }
 
 bool link_is_busy(const struct link *l)
 {
-    return l->role == LINK_SENDER && l->unsent == 0 && (l->scan.active || link_stream_has_more(l));
+    if (l->role == LINK_RECEIVER)
+        return l->unsent == 0 && link_delta_has_work(l);
+    return l->unsent == 0 && (l->scan.active || link_stream_has_more(l));
 }
 
 uint64_t link_queued_bytes(const struct link *l)
 {
-    uint64_t ring = l->role == LINK_SENDER && l->state == LINK_LIVE
-                        ? l->node->journal.head - l->reader.position
-                        : 0;
+    const struct journal *j = &l->node->journal;
+    bool streams = l->role == LINK_SENDER && l->state == LINK_LIVE;
+    uint64_t ring = streams ? j->head - l->reader.position : 0;
+    if (ring > journal_bytes(j))
+        ring = journal_bytes(j); /* the rest is overwritten: the store will bring it */
     return ring + buffer_size(&l->out) + l->unsent;
 }
 

@@ -1,6 +1,8 @@
 /* Who is there, and whether the two may link. */
 #include "link_internal.h"
 
+#include "kv/mutation.h"
+
 #include <inttypes.h>
 #include <stdio.h>
 
@@ -10,14 +12,21 @@ enum refusal {
     REFUSED_CLUSTER = 2,
     REFUSED_NAME = 3,
     REFUSED_SELF = 4, /* not a fault: all nodes may share one list of peers */
-    REFUSED_FULL = 5
+    REFUSED_FULL = 5,
+    REFUSED_CLOCK = 6
 };
+
+/* Of the other end's reason; the rest of the text says who it was. */
+#define REASON_SHOWN_BYTES 180u
+
+/* HELLO's flags. */
+#define HELLO_KEEPS_DISK 1u
 
 /* The same refusal is logged again only after this long. */
 #define REFUSAL_QUIET_MS 60000u
 
 struct hello {
-    uint16_t version;
+    uint16_t version, flags;
     uint64_t origin, wall_ms, floor;
     struct bytes cluster, name, host; /* borrowed from the payload */
     uint16_t port;
@@ -28,7 +37,7 @@ void link_send_hello(struct link *l, struct moment now)
     struct node *n = l->node;
     size_t begun = frame_begin(&l->out);
     frame_put_u16(&l->out, FRAME_PROTOCOL_VERSION);
-    frame_put_u16(&l->out, 0);
+    frame_put_u16(&l->out, n->config.keeps_disk ? HELLO_KEEPS_DISK : 0);
     frame_put_u64(&l->out, n->config.origin);
     frame_put_u64(&l->out, now.wall_ms);
     frame_put_u64(&l->out, journal_floor(&n->journal));
@@ -71,7 +80,7 @@ static bool read_hello(struct link *l, struct frame_reader *payload, struct hell
     *h = (struct hello){.version = frame_read_u16(payload)};
     if (h->version != FRAME_PROTOCOL_VERSION)
         return !payload->failed;
-    frame_read_u16(payload);
+    h->flags = frame_read_u16(payload);
     h->origin = frame_read_u64(payload);
     h->wall_ms = frame_read_u64(payload);
     h->floor = frame_read_u64(payload);
@@ -82,11 +91,35 @@ static bool read_hello(struct link *l, struct frame_reader *payload, struct hell
     if (payload->failed || h->origin == 0 || !name_is_valid(h->name) ||
         !name_is_valid(h->cluster) || !host_is_valid(h->host))
         return false;
-    return vector_decode(&l->vector, payload->rest) > 0;
+    return link_read_vector(l, payload, &l->vector);
+}
+
+/* The same words serve both ends' logs: so they name both. Seconds, so that one reason stays one and
+ * is not logged again and again. */
+static void clock_reason(const struct link *l, struct bytes name, uint64_t ahead_ms, char *reason)
+{
+    const struct node *n = l->node;
+    snprintf(reason, LINK_REASON_BYTES,
+             "the clock of %.*s, or a stamp it sent, is about %" PRIu64 " s ahead of %s's; "
+             "at most %" PRIu64 " ms are allowed (--max-clock-drift)",
+             (int)name.size, (const char *)name.data, (ahead_ms + 500) / 1000, n->config.name,
+             n->config.max_clock_drift_ms);
+}
+
+/* How far its clock, or a stamp in its vector, is ahead of this node's clock; 0 = it is not. */
+static uint64_t clock_ahead_ms(const struct link *l, const struct hello *h, struct moment now)
+{
+    uint64_t latest = h->wall_ms;
+    for (uint32_t i = 0; i < l->vector.count; i++) {
+        uint64_t wall_ms = stamp_wall_ms(l->vector.entries[i].stamp);
+        latest = wall_ms > latest ? wall_ms : latest;
+    }
+    return latest > now.wall_ms ? latest - now.wall_ms : 0;
 }
 
 /* Why the other end may not link, 0 when it may. */
-static enum refusal judge(const struct link *l, const struct hello *h, char *reason)
+static enum refusal judge(const struct link *l, const struct hello *h, struct moment now,
+                          char *reason)
 {
     const struct node *n = l->node;
     const size_t size = LINK_REASON_BYTES;
@@ -109,6 +142,11 @@ static enum refusal judge(const struct link *l, const struct hello *h, char *rea
                  (int)h->name.size, (const char *)h->name.data);
         return REFUSED_NAME;
     }
+    uint64_t ahead_ms = clock_ahead_ms(l, h, now);
+    if (ahead_ms > n->config.max_clock_drift_ms && !MUTATED(NO_CLOCK_FENCE)) {
+        clock_reason(l, h->name, ahead_ms, reason);
+        return REFUSED_CLOCK;
+    }
     return 0;
 }
 
@@ -127,6 +165,17 @@ static void warn_once(struct node *n, struct moment now, const char *text)
     notice_add(&n->notices, NOTICE_WARN, "%s", text);
 }
 
+/* For the node's own judgement of its clock: node.c. */
+static void note_clock(struct link *l, struct moment now, struct member *m)
+{
+    if (m == NULL && l->address != NULL)
+        m = l->address->member;
+    if (m != NULL)
+        m->clock_refused_mono_ms = now.mono_ms;
+    else if (l->address != NULL)
+        l->address->clock_refused_mono_ms = now.mono_ms;
+}
+
 static void refuse(struct link *l, struct moment now, enum refusal code, const char *reason)
 {
     struct node *n = l->node;
@@ -134,17 +183,27 @@ static void refuse(struct link *l, struct moment now, enum refusal code, const c
     size_t begun = frame_begin(&l->out);
     frame_put_u16(&l->out, (uint16_t)code);
     frame_put_text(&l->out, bytes_text(reason));
+    frame_put_text(&l->out, bytes_text(n->config.name));
     frame_end(&l->out, begun, FRAME_REFUSED);
     if (l->role == LINK_SENDER && code == REFUSED_SELF)
         l->address->state = ADDRESS_SELF;
     l->refused = true;
     link_fail(l, "%s", reason);
     l->finishing = true;
+    if (code == REFUSED_CLOCK)
+        note_clock(l, now, l->member);
     if (code == REFUSED_SELF)
         return;
     snprintf(text, sizeof text, "refused a link %s %s: %s",
              l->role == LINK_RECEIVER ? "from" : "to", l->host, reason);
     warn_once(n, now, text);
+}
+
+void link_refuse_clock(struct link *l, struct moment now, uint64_t ahead_ms)
+{
+    char reason[LINK_REASON_BYTES];
+    clock_reason(l, bytes_text(l->member->name), ahead_ms, reason);
+    refuse(l, now, REFUSED_CLOCK, reason);
 }
 
 /* What it advertises; or else where it was seen, which tells more than what was dialled. */
@@ -170,11 +229,18 @@ static bool admit(struct link *l, struct moment now, const struct hello *h)
         /* Another run: what the one before had confirmed may be gone with it. */
         m->origin = h->origin;
         vector_close(&m->confirmed);
+        vector_close(&m->durable);
+    }
+    m->keeps_disk = (h->flags & HELLO_KEEPS_DISK) != 0;
+    if (m->forgotten_ms != 0) {
+        m->forgotten_ms = 0;
+        n->members.generation++;
     }
     if (vector_merge(&m->confirmed, &l->vector) != 0)
         return false;
     set_address(l, m, h);
     m->contact_mono_ms = now.mono_ms;
+    m->contact_wall_ms = now.wall_ms;
     m->clock_difference_ms = (int64_t)(h->wall_ms - now.wall_ms);
     l->member = m;
     l->origin = h->origin;
@@ -182,6 +248,14 @@ static bool admit(struct link *l, struct moment now, const struct hello *h)
     l->state = LINK_HOLD;
     n->acks_arrived = true;
     return true;
+}
+
+/* Who refuses, or is refused, does not become a member by it. But if it is one, this address is its
+ * own: it shall not count, nor be shown, as somebody else. */
+static void identify(struct link *l, struct bytes name)
+{
+    if (l->address != NULL && l->address->member == NULL)
+        l->address->member = members_find(&l->node->members, name);
 }
 
 void link_on_hello(struct link *l, struct moment now, struct frame_reader *payload)
@@ -192,12 +266,15 @@ void link_on_hello(struct link *l, struct moment now, struct frame_reader *paylo
         link_fail(l, "it sent a malformed handshake");
         return;
     }
-    enum refusal code = judge(l, &h, reason);
+    enum refusal code = judge(l, &h, now, reason);
     if (code == 0 && !admit(l, now, &h)) {
         code = REFUSED_FULL;
         snprintf(reason, sizeof reason, "no room for another member; at most %u", MEMBERS_MAX);
     }
+    if (MUTATED(REFUSED_IS_ADMITTED) && (code == REFUSED_CLOCK || code == REFUSED_CLUSTER))
+        members_add(&l->node->members, h.name);
     if (code != 0) {
+        identify(l, h.name);
         refuse(l, now, code, reason);
         return;
     }
@@ -227,15 +304,20 @@ void link_on_refused(struct link *l, struct moment now, struct frame_reader *pay
     struct node *n = l->node;
     enum refusal code = (enum refusal)frame_read_u16(payload);
     struct bytes text = frame_read_text(payload);
+    struct bytes name = frame_read_text(payload);
     char reason[LINK_REASON_BYTES];
+    identify(l, name);
     if (code == REFUSED_SELF) {
         if (l->address != NULL)
             l->address->state = ADDRESS_SELF;
         link_fail(l, "%s", "");
         return;
     }
+    if (code == REFUSED_CLOCK)
+        note_clock(l, now, l->member);
     snprintf(reason, sizeof reason, "refused by %s: %.*s",
-             l->role == LINK_SENDER ? l->who : l->host, (int)(text.size < 100 ? text.size : 100),
+             l->role == LINK_SENDER ? l->who : l->host,
+             (int)(text.size < REASON_SHOWN_BYTES ? text.size : REASON_SHOWN_BYTES),
              (const char *)text.data);
     l->refused = true;
     link_fail(l, "%s", reason);
@@ -244,6 +326,15 @@ void link_on_refused(struct link *l, struct moment now, struct frame_reader *pay
     else if (strcmp(l->address->reason, reason) != 0)
         notice_add(&n->notices, NOTICE_WARN, "%s; trying again within %u s", reason,
                    DIAL_BACKOFF_MAX_MS / 1000);
+}
+
+/* Somebody has forgotten a member. So do we, if nothing was heard of it here since. */
+static void hear_forgotten(struct node *n, struct bytes name, uint64_t forgotten_ms)
+{
+    struct member *m = members_find(&n->members, name);
+    if (m != NULL && m->forgotten_ms == 0 && m->sender == NULL && m->receiver == NULL &&
+        m->contact_wall_ms < forgotten_ms)
+        node_forget(n, m, forgotten_ms);
 }
 
 void link_on_members(struct link *l, struct moment now, struct frame_reader *payload)
@@ -255,12 +346,17 @@ void link_on_members(struct link *l, struct moment now, struct frame_reader *pay
         struct bytes name = frame_read_text(payload);
         struct bytes host = frame_read_text(payload);
         uint16_t port = frame_read_u16(payload);
+        uint64_t forgotten_ms = frame_read_u64(payload);
         if (payload->failed || !name_is_valid(name) || !host_is_valid(host)) {
             payload->failed = true;
             return;
         }
         if (bytes_equal(name, bytes_text(l->node->config.name)))
             continue;
+        if (forgotten_ms != 0) {
+            hear_forgotten(l->node, name, forgotten_ms);
+            continue;
+        }
         struct member *m = members_add(members, name);
         /* Hearsay fills what is not known; who was met has told better. */
         if (m != NULL && m->host[0] == 0)

@@ -1,9 +1,9 @@
-/* The accepting side: merges what arrives, and decides how each gap is closed. */
+/* The accepting side: decides how each gap is closed, and merges what arrives. */
 #include "link_internal.h"
 
 #include "kv/check.h"
-
-#include <inttypes.h>
+#include "kv/hash.h"
+#include "kv/mutation.h"
 
 /* --- how to close a gap -------------------------------------------------------------------- */
 
@@ -27,6 +27,8 @@ static bool stream_suffices(const struct link *l)
     const struct node *n = l->node;
     if (vector_get(&n->vector, l->origin) < l->floor)
         return false;
+    if (MUTATED(STREAM_ALWAYS))
+        return true;
     for (uint32_t i = 0; i < l->vector.count; i++) {
         const struct vector_entry *e = &l->vector.entries[i];
         if (e->origin != l->origin && !vector_covers(&n->vector, e->origin, e->stamp) &&
@@ -53,16 +55,8 @@ static void open_gap(struct link *l)
 
 static void ask_for_delta(struct link *l, struct moment now)
 {
-    struct node *n = l->node;
-    size_t begun = frame_begin(&l->out);
-    vector_encode(&n->vector, &l->out);
-    frame_end(&l->out, begun, FRAME_DELTA_REQUEST);
-    n->delta = l;
-    l->delta_mono_ms = now.mono_ms;
     l->delta_wanted = false;
-    l->delta_begun = false;
-    l->delta_partitions = 0;
-    l->delta_records = 0;
+    link_delta_ask(l, now.mono_ms, false, 0, 0);
     if (l->state == LINK_HOLD) {
         l->state = LINK_LIVE;
         open_gap(l);
@@ -111,8 +105,9 @@ static bool still_ahead(const struct link *l)
 void link_receiver_tick(struct link *l, struct moment now)
 {
     struct node *n = l->node;
-    if (n->delta == l && now.mono_ms - l->delta_mono_ms >= LINK_DELTA_MS)
+    if (n->delta == l && !link_delta_has_work(l) && now.mono_ms - l->delta.mono_ms >= LINK_DELTA_MS)
         link_fail(l, "the delta that was asked for brought nothing for %u ms", LINK_DELTA_MS);
+    link_scrub_next(l, now.mono_ms);
     if (l->state != LINK_LIVE || n->delta == l || l->delta_wanted)
         return;
     if (l->ahead_mono_ms != 0) {
@@ -137,7 +132,7 @@ void link_on_gap(struct link *l, struct moment now, struct frame_reader *payload
     open_gap(l);
     /* A delta that was asked for meanwhile closes this gap too. One that has begun does not: its
      * sender's vector is from before. */
-    if (l->node->delta == l && !l->delta_begun)
+    if (l->node->delta == l && !l->delta.begun && !l->delta.scrub)
         return;
     l->state = LINK_HOLD;
     link_consider_all(l->node, now);
@@ -145,14 +140,18 @@ void link_on_gap(struct link *l, struct moment now, struct frame_reader *payload
 
 /* --- the live stream ----------------------------------------------------------------------- */
 
-/* A run of the sender's own stream: everything of it after one stamp and through another. */
-struct link_run {
-    uint64_t after, through;
-};
+static void note_seen(struct link *l, const struct record *rec)
+{
+    struct list_entry e = {hash_key(rec->key), rec->origin, rec->stamp};
+    if (buffer_size(&l->delta.seen) < LINK_LIST_ENTRIES_MAX * sizeof e)
+        buffer_append(&l->delta.seen, bytes_of((const uint8_t *)&e, sizeof e));
+    else
+        link_fail(l, "it sent more than %u records of one partition", LINK_LIST_ENTRIES_MAX);
+}
 
 /* Merges the records of a payload; those of the stream, if run is given, which they must be in. */
-static bool merge_records(struct link *l, struct moment now, struct bytes from,
-                          const struct link_run *run)
+bool link_merge_records(struct link *l, struct moment now, struct bytes from,
+                        const struct link_run *run)
 {
     struct record rec;
     while (from.size > 0) {
@@ -166,14 +165,14 @@ static bool merge_records(struct link *l, struct moment now, struct bytes from,
             link_fail(l, "it sent a record that is not of its stream");
             return false;
         }
-        if (stamp_wall_ms(rec.stamp) > now.wall_ms + LINK_STAMP_AHEAD_MS) {
-            link_fail(l, "it sent a record from more than a day in the future; clocks must agree");
+        if (!link_stamp_fits(l, now, rec.stamp))
             return false;
-        }
         if (node_receive(l->node, &rec) != 0) {
             link_fail(l, "out of memory while merging its records");
             return false;
         }
+        if (run == NULL)
+            note_seen(l, &rec);
         from = bytes_of(from.data + size, from.size - (size_t)size);
     }
     return true;
@@ -186,10 +185,11 @@ void link_on_records(struct link *l, struct moment now, struct frame_reader *pay
     run.through = frame_read_u64(payload);
     if (run.through < run.after || run.through > STAMP_MAX)
         payload->failed = true;
-    if (payload->failed || !merge_records(l, now, payload->rest, &run))
+    if (payload->failed || !link_stamp_fits(l, now, run.through) ||
+        !link_merge_records(l, now, payload->rest, &run))
         return;
     uint64_t after = run.after, through = run.through;
-    if (vector_get(&n->vector, l->origin) >= after) {
+    if (vector_get(&n->vector, l->origin) >= after || MUTATED(VECTOR_SKIPS_HOLES)) {
         if (vector_advance(&n->vector, l->origin, through) != 0)
             link_fail(l, LINK_VECTOR_FULL);
     } else if (l->gap_open && (l->pending_through == 0 || l->pending_through == after)) {
@@ -212,68 +212,15 @@ void link_on_ack_wanted(struct link *l, struct moment now, struct frame_reader *
         link_send_heartbeat(l, now);
 }
 
-/* --- receiving a delta --------------------------------------------------------------------- */
-
-static bool delta_expected(struct link *l, struct moment now, bool begun)
-{
-    l->delta_mono_ms = now.mono_ms;
-    if (l->node->delta == l && l->delta_begun == begun)
-        return true;
-    link_fail(l, "it sent a delta that was not asked for");
-    return false;
-}
-
-void link_on_delta_begin(struct link *l, struct moment now, struct frame_reader *payload)
-{
-    if (!delta_expected(l, now, false))
-        return;
-    if (vector_decode(&l->delta_vector, payload->rest) < 0)
-        payload->failed = true;
-    l->delta_begun = true;
-}
-
-void link_on_delta_records(struct link *l, struct moment now, struct frame_reader *payload)
-{
-    uint64_t before = l->node->counters.records_received;
-    if (delta_expected(l, now, true) && merge_records(l, now, payload->rest, NULL))
-        l->delta_records += l->node->counters.records_received - before;
-}
-
-static void complete_delta(struct link *l, struct moment now)
+void link_close_gap(struct link *l)
 {
     struct node *n = l->node;
-    n->delta = NULL;
-    l->ahead_mono_ms = 0;
-    if (vector_merge(&n->vector, &l->delta_vector) != 0) {
-        link_fail(l, "out of memory");
+    if (l->state != LINK_LIVE || !l->gap_open)
         return;
-    }
-    if (l->state == LINK_LIVE && l->gap_open) {
-        l->gap_open = false;
-        /* The live records have to begin where the sender stood when the scan began. */
-        if (vector_get(&n->vector, l->origin) < l->pending_after)
-            link_fail(l, "its stream has a hole");
-        else if (vector_advance(&n->vector, l->origin, l->pending_through) != 0)
-            link_fail(l, LINK_VECTOR_FULL);
-    }
-    n->counters.deltas_received++;
-    if (l->delta_records > 0)
-        notice_add(&n->notices, NOTICE_INFO, "caught up from %s: %" PRIu64 " records",
-                   l->member->name, l->delta_records);
-    link_send_heartbeat(l, now);
-    link_consider_all(n, now);
-}
-
-void link_on_delta_mark(struct link *l, struct moment now, struct frame_reader *payload)
-{
-    uint32_t partitions = frame_read_u32(payload);
-    if (!delta_expected(l, now, true))
-        return;
-    if (partitions <= l->delta_partitions || partitions > STORE_PARTITIONS) {
-        payload->failed = true;
-        return;
-    }
-    l->delta_partitions = partitions;
-    if (partitions == STORE_PARTITIONS)
-        complete_delta(l, now);
+    l->gap_open = false;
+    /* The live records have to begin where the sender stood when the scan began. */
+    if (vector_get(&n->vector, l->origin) < l->pending_after)
+        link_fail(l, "its stream has a hole");
+    else if (vector_advance(&n->vector, l->origin, l->pending_through) != 0)
+        link_fail(l, LINK_VECTOR_FULL);
 }

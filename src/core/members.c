@@ -2,6 +2,7 @@
 #include "kv/members.h"
 
 #include "kv/check.h"
+#include "kv/mutation.h"
 
 #include <stdio.h>
 
@@ -15,6 +16,7 @@ void members_close(struct members *m)
 {
     for (uint32_t i = 0; i < m->count; i++) {
         vector_close(&m->list[i]->confirmed);
+        vector_close(&m->list[i]->durable);
         heap_free(m->heap, m->list[i]);
     }
     m->count = 0;
@@ -40,9 +42,27 @@ struct member *members_add(struct members *m, struct bytes name)
         return NULL;
     memcpy(member->name, name.data, name.size);
     vector_init(&member->confirmed, m->heap);
+    vector_init(&member->durable, m->heap);
     m->list[m->count++] = member;
     m->generation++;
     return member;
+}
+
+const struct vector *member_kept(const struct member *m)
+{
+    return m->keeps_disk && !MUTATED(APPLIED_AS_DURABLE) ? &m->durable : &m->confirmed;
+}
+
+struct address *members_find_unmet(struct members *m, struct bytes text)
+{
+    char known[ADDRESS_TEXT_BYTES];
+    for (uint32_t i = 0; i < m->address_count; i++) {
+        struct address *a = &m->addresses[i];
+        address_text(a->host, a->port, known);
+        if (a->member == NULL && a->state != ADDRESS_SELF && bytes_equal(bytes_text(known), text))
+            return a;
+    }
+    return NULL;
 }
 
 static bool same_address(const char *host, uint16_t port, struct bytes other, uint16_t other_port)
@@ -105,6 +125,8 @@ void members_set_address(struct members *m, struct member *member, struct bytes 
         /* Addresses move: what once led to this node may lead to another now. */
         if (a->state == ADDRESS_SELF)
             a->state = ADDRESS_IDLE;
+        if (a->member == NULL)
+            a->member = member;
         return;
     }
     a = learned_address(m, member);

@@ -2,8 +2,10 @@
 #include "kv/node.h"
 
 #include "kv/check.h"
+#include "kv/mutation.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 
 /* Entries looked at for expiry in one tick: a bound on how long the tick may take. */
@@ -11,7 +13,7 @@
 
 struct node *node_new(const struct node_config *config, struct heap *heap, struct moment now)
 {
-    CHECK(config->origin != 0);
+    CHECK(config->origin != 0 && config->max_clock_drift_ms != 0);
     struct node *n = heap_zalloc(heap, sizeof *n);
     if (n == NULL)
         return NULL;
@@ -19,6 +21,8 @@ struct node *node_new(const struct node_config *config, struct heap *heap, struc
     n->heap = heap;
     n->started = now;
     vector_init(&n->vector, heap);
+    vector_init(&n->durable, heap);
+    vector_init(&n->dropped, heap);
     members_init(&n->members, heap);
     random_init(&n->random, config->random_seed);
     buffer_init(&n->scratch, heap);
@@ -43,9 +47,43 @@ void node_free(struct node *n)
         store_free(n->store);
     journal_close(&n->journal);
     vector_close(&n->vector);
+    vector_close(&n->durable);
+    vector_close(&n->dropped);
     members_close(&n->members);
     buffer_close(&n->scratch);
     heap_free(n->heap, n);
+}
+
+int node_restore_record(struct node *n, const struct record *rec)
+{
+    int outcome = store_merge(n->store, rec, false);
+    if (outcome < 0)
+        return outcome;
+    stamp_observe(&n->clock, rec->stamp);
+    return 0;
+}
+
+int node_restore(struct node *n, const struct vector *vector, const struct vector *dropped)
+{
+    int error = vector_merge(&n->vector, vector);
+    if (error == 0)
+        error = vector_merge(&n->durable, vector);
+    if (error == 0)
+        error = vector_merge(&n->dropped, dropped);
+    if (error != 0)
+        return error;
+    for (uint32_t i = 0; i < vector->count; i++)
+        stamp_observe(&n->clock, vector->entries[i].stamp);
+    /* Whatever this run writes comes after all that was restored. */
+    uint64_t start = stamp_next(&n->clock, n->started.wall_ms);
+    CHECK(vector_advance(&n->vector, n->config.origin, start) == 0);
+    journal_skip(&n->journal, start);
+    return 0;
+}
+
+int node_synced(struct node *n, const struct vector *vector)
+{
+    return vector_merge(&n->durable, vector);
 }
 
 /* Without anybody to read it, the journal need not be written. */
@@ -78,9 +116,12 @@ static bool is_covered(const struct node *n, const struct record *rec)
 {
     if (vector_covers(&n->vector, rec->origin, rec->stamp))
         return true;
-    return n->delta != NULL && n->delta->delta_begun &&
-           vector_covers(&n->delta->delta_vector, rec->origin, rec->stamp) &&
-           store_partition(rec->key) < n->delta->delta_partitions;
+    if (n->delta == NULL || !n->delta->delta.begun)
+        return false;
+    const struct link_delta *d = &n->delta->delta;
+    uint32_t partition = store_partition(rec->key);
+    return partition >= d->first && partition < d->partitions &&
+           vector_covers(&d->vector, rec->origin, rec->stamp);
 }
 
 int node_receive(struct node *n, const struct record *rec)
@@ -88,8 +129,11 @@ int node_receive(struct node *n, const struct record *rec)
     int outcome = store_merge(n->store, rec, is_covered(n, rec));
     if (outcome < 0)
         return outcome;
-    stamp_observe(&n->clock, rec->stamp);
+    if (!MUTATED(STAMPS_NOT_OBSERVED))
+        stamp_observe(&n->clock, rec->stamp);
     n->counters.records_received++;
+    if (MUTATED(RECEIVED_IS_FORWARDED) && outcome == STORE_MERGED && rec->stamp > n->journal.last)
+        journal_append(&n->journal, rec);
     return 0;
 }
 
@@ -103,7 +147,7 @@ uint32_t node_confirmations(const struct node *n, uint64_t stamp)
             stamp == 0 ? m->sender != NULL : vector_covers(&m->confirmed, n->config.origin, stamp);
         count += has;
     }
-    return count;
+    return count + MUTATED(ACK_COUNTS_ITSELF);
 }
 
 void node_release(struct node *n, struct moment now)
@@ -130,6 +174,40 @@ static void heartbeat(struct node *n, struct moment now)
     }
 }
 
+/* Whether a link ended over the clocks of late and none stands since. */
+static bool refused_of_late(uint64_t refused_mono_ms, const struct link *sender, struct moment now)
+{
+    return refused_mono_ms != 0 && now.mono_ms - refused_mono_ms < NODE_CLOCK_REFUSED_MS &&
+           (sender == NULL || sender->state != LINK_LIVE);
+}
+
+/* One of two nodes cannot tell whose clock is wrong, and either goes on taking writes. Of three or
+ * more, the one that disagrees with most is wrong: what it wrote would be kept from the others. */
+static void compare_clocks(struct node *n, struct moment now)
+{
+    uint32_t disagree = 0, peers = node_expected_count(n);
+    for (uint32_t i = 0; i < n->members.count; i++) {
+        const struct member *m = n->members.list[i];
+        disagree +=
+            m->forgotten_ms == 0 && refused_of_late(m->clock_refused_mono_ms, m->sender, now);
+    }
+    for (uint32_t i = 0; i < n->members.address_count; i++) {
+        const struct address *a = &n->members.addresses[i];
+        disagree += a->member == NULL && !a->forgotten && a->state != ADDRESS_SELF &&
+                    refused_of_late(a->clock_refused_mono_ms, NULL, now);
+    }
+    bool disagrees = disagree >= 2 && disagree * 2 > peers;
+    if (disagrees && !n->clock_disagrees)
+        notice_add(&n->notices, NOTICE_WARN,
+                   "the clock differs from %u of %u peers' by more than %" PRIu64
+                   " ms (--max-clock-drift); writes are refused until it is set right",
+                   disagree, peers, n->config.max_clock_drift_ms);
+    if (!disagrees && n->clock_disagrees)
+        notice_add(&n->notices, NOTICE_INFO,
+                   "the clock agrees with most peers' again; writes are taken");
+    n->clock_disagrees = disagrees;
+}
+
 static void release_overdue(struct node *n, struct moment now)
 {
     list_for_each (item, &n->waiting) {
@@ -150,6 +228,8 @@ uint64_t node_tick(struct node *n, struct moment now)
             link_tick(container_of(item, struct link, all), now);
         }
         link_consider_all(n, now);
+        compare_clocks(n, now);
+        node_forget_absent(n, now);
         store_expire(n->store, now.wall_ms, EXPIRE_ENTRIES_A_TICK);
         node_collect(n, now);
     }
@@ -217,6 +297,11 @@ uint64_t node_lag_ms(const struct node *n, const struct member *m, struct moment
     return now.wall_ms > since_ms ? now.wall_ms - since_ms : 0;
 }
 
+uint64_t node_lag_records(const struct node *n, const struct member *m, bool *all)
+{
+    return journal_count_after(&n->journal, vector_get(&m->confirmed, n->config.origin), all);
+}
+
 uint32_t node_linked_count(const struct node *n)
 {
     uint32_t count = 0;
@@ -230,10 +315,22 @@ uint32_t node_linked_count(const struct node *n)
 
 uint32_t node_expected_count(const struct node *n)
 {
-    uint32_t count = n->members.count;
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < n->members.count; i++)
+        count += n->members.list[i]->forgotten_ms == 0;
     for (uint32_t i = 0; i < n->members.address_count; i++) {
         const struct address *a = &n->members.addresses[i];
-        count += a->member == NULL && a->state != ADDRESS_SELF;
+        count += a->member == NULL && a->state != ADDRESS_SELF && !a->forgotten;
     }
     return count;
+}
+
+void node_forget(struct node *n, struct member *m, uint64_t wall_ms)
+{
+    CHECK(m->sender == NULL && m->receiver == NULL);
+    m->forgotten_ms = wall_ms;
+    n->members.generation++;
+    notice_add(&n->notices, NOTICE_WARN,
+               "forgot member %s: deletes are no longer kept for it; it is welcome to return",
+               m->name);
 }

@@ -12,6 +12,7 @@
 
 #include "kv/check.h"
 #include "kv/hash.h"
+#include "kv/mutation.h"
 
 #include <errno.h>
 
@@ -61,6 +62,7 @@ struct store {
     uint64_t hash_seed;
     uint64_t live, tombstones;
     uint64_t memory; /* of entries and of partitions' tables; origins are not counted */
+    uint64_t tombstone_memory; /* of which entries of tombstones */
     struct origin *origins; /* the uthash head, by id */
     struct origin **by_index; /* owned array of borrowed pointers */
     struct origin *origin_last; /* the one asked for last: runs of records share theirs */
@@ -245,6 +247,7 @@ static void count_out(struct store *s, const struct place *at, const struct reco
 {
     if (rec->tombstone) {
         s->tombstones--;
+        s->tombstone_memory -= bytes_for(rec);
     } else {
         s->live--;
         at->partition->digest -= record_digest(at->key_hash, rec);
@@ -255,6 +258,7 @@ static void count_in(struct store *s, const struct place *at, const struct recor
 {
     if (rec->tombstone) {
         s->tombstones++;
+        s->tombstone_memory += bytes_for(rec);
         if (at->partition->tombstone_min > rec->stamp)
             at->partition->tombstone_min = rec->stamp;
     } else {
@@ -300,11 +304,11 @@ int store_merge(struct store *s, const struct record *rec, bool covered)
     struct record old;
     uint32_t origin_index;
     if (at.entry == NULL) {
-        if (covered)
+        if (covered && !MUTATED(NO_ZOMBIE_RULE))
             return STORE_STALE;
     } else {
         entry_record(s, at.entry, &old);
-        if (record_compare(rec, &old) <= 0)
+        if (record_compare(rec, &old) <= 0 && !MUTATED(LAST_ARRIVAL_WINS))
             return STORE_STALE;
     }
     int error = intern_origin(s, rec->origin, &origin_index);
@@ -312,8 +316,11 @@ int store_merge(struct store *s, const struct record *rec, bool covered)
         return error;
     if (at.entry != NULL && entry_bytes(at.entry) == bytes_for(rec) &&
         has_expiry(at.entry) == (rec->expires_ms != 0)) {
+        uint64_t digest = at.partition->digest;
         count_out(s, &at, &old);
         entry_write(at.entry, rec, origin_index);
+        if (MUTATED(DIGEST_FORGETS) && !old.tombstone && !rec->tombstone)
+            at.partition->digest = digest - record_digest(at.key_hash, rec);
     } else {
         /* The new entry goes in before the old one leaves, so that a failure changes nothing. */
         error = table_add(s, &at, rec, origin_index);
@@ -390,6 +397,7 @@ static uint64_t expire_partition(struct store *s, uint32_t partition, uint64_t w
             gone.tombstone = true;
             gone.expires_ms = 0;
             gone.value = bytes_of(NULL, 0);
+            gone.stamp += MUTATED(EXPIRY_RESTAMPED);
             /* Out of memory: the record stays, reads as missing, and is met again. */
             if (store_merge(s, &gone, false) == STORE_MERGED)
                 continue;
@@ -430,11 +438,29 @@ uint64_t store_memory_bytes(const struct store *s)
     return s->memory;
 }
 
+uint64_t store_tombstone_bytes(const struct store *s)
+{
+    return s->tombstone_memory;
+}
+
+uint64_t store_partition_digest(const struct store *s, uint32_t partition)
+{
+    return s->partitions[partition].digest;
+}
+
+uint64_t store_group_digest(const struct store *s, uint32_t group)
+{
+    uint64_t digest = 0;
+    for (uint32_t i = 0; i < STORE_GROUP_PARTITIONS; i++)
+        digest = hash_mix(digest, s->partitions[group * STORE_GROUP_PARTITIONS + i].digest);
+    return digest;
+}
+
 uint64_t store_digest(const struct store *s)
 {
     uint64_t digest = 0;
-    for (uint32_t p = 0; p < STORE_PARTITIONS; p++)
-        digest = hash_mix(digest, s->partitions[p].digest);
+    for (uint32_t g = 0; g < STORE_GROUPS; g++)
+        digest = hash_mix(digest, store_group_digest(s, g));
     return digest;
 }
 

@@ -181,6 +181,14 @@ static void end_of_input(struct conn *c, ssize_t reason)
     }
 }
 
+/* Not while there is enough to do with what came before. */
+static bool wants_input(const struct conn *c)
+{
+    if (c->kind == CONN_PEER)
+        return link_wants_input(c->link);
+    return c->kind == CONN_CLIENT && session_wants_input(&c->session);
+}
+
 static void on_read(uv_stream_t *stream, ssize_t size, const uv_buf_t *buf)
 {
     struct conn *c = container_of(stream, struct conn, tcp);
@@ -189,7 +197,7 @@ static void on_read(uv_stream_t *stream, ssize_t size, const uv_buf_t *buf)
         return;
     }
     feed(c, bytes_of(buf->base, (size_t)size));
-    if (!c->closing && c->kind == CONN_CLIENT && !c->lingering && !session_wants_input(&c->session))
+    if (!c->closing && !c->lingering && !wants_input(c))
         stop_reading(c);
 }
 
@@ -336,7 +344,7 @@ void conn_flush(struct conn *c)
     finished = c->kind == CONN_PEER ? link_is_finished(c->link) : session_finished(&c->session);
     if (finished)
         finish(c);
-    else if (c->kind == CONN_CLIENT && !c->lingering && session_wants_input(&c->session))
+    else if (!c->lingering && wants_input(c))
         start_reading(c);
 }
 

@@ -31,6 +31,9 @@ struct options {
     struct options_address advertise; /* host "" = not given */
     uint32_t min_acks; /* 0..OPTIONS_PEERS_MAX */
     uint64_t ack_timeout_ms; /* at least 1 */
+    uint64_t max_clock_drift_ms; /* at least 10 */
+    uint64_t tombstone_memory_bytes;
+    uint64_t forget_after_ms;
     uint64_t max_memory_bytes; /* 0 = no limit */
     uint64_t max_value_bytes; /* 1..512 MiB */
     uint32_t max_clients; /* at least 1 */

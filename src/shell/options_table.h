@@ -47,6 +47,13 @@ enum option_kind {
       "peers that must confirm a write before its reply")                                          \
     X(ACK_TIMEOUT, "ack-timeout", TIME, 1, OPTIONS_DAY_MS, OPTION_AT(ack_timeout_ms), "1000ms",    \
       "TIME", "how long a reply waits for --min-acks")                                             \
+    X(MAX_CLOCK_DRIFT, "max-clock-drift", TIME, 10, OPTIONS_DAY_MS, OPTION_AT(max_clock_drift_ms), \
+      "5000ms", "TIME", "how far clocks may differ; peers further ahead are refused")              \
+    X(TOMBSTONE_MEMORY, "tombstone-memory", SIZE, OPTIONS_KIB, OPTIONS_TIB,                        \
+      OPTION_AT(tombstone_memory_bytes), "64MiB", "SIZE",                                          \
+      "deletes kept for nodes that are away; more are dropped")                                    \
+    X(FORGET_AFTER, "forget-after", TIME, 1000, 3650 * OPTIONS_DAY_MS, OPTION_AT(forget_after_ms), \
+      "7d", "TIME", "how long deletes are kept for a node that is away")                           \
     X(MAX_MEMORY, "max-memory", SIZE, 0, OPTIONS_TIB, OPTION_AT(max_memory_bytes), "0", "SIZE",    \
       "data beyond which writes that add to it are refused; 0 = no limit")                         \
     X(MAX_VALUE, "max-value", SIZE, 1, 512 * OPTIONS_MIB, OPTION_AT(max_value_bytes), "16MiB",     \

@@ -170,6 +170,7 @@ void pair_open(struct pair *p, uint32_t size)
                                          .advertise_host = "",
                                          .advertise_port = PORT,
                                          .ack_timeout_ms = 1000,
+                                         .max_clock_drift_ms = 5000,
                                          .max_value_bytes = 1u << 20,
                                          .journal_bytes = JOURNAL_BYTES_MIN,
                                          .keys_limit = 100000,

@@ -3,6 +3,8 @@
 
 #include "unit.h"
 
+#include "kv/hash.h"
+
 #define PORT 9999u
 
 void peer_open(struct peer *x, struct node *n, struct moment now, enum link_role role)
@@ -80,13 +82,18 @@ static void put_records(struct buffer *out, const struct record *records, size_t
     }
 }
 
+static uint64_t clock_of(const struct peer *x)
+{
+    return x->now.wall_ms + (uint64_t)x->clock_ahead_ms;
+}
+
 void peer_hello(struct peer *x, const struct vector *vector, uint64_t floor)
 {
     struct buffer *out = peer_begin(x);
     frame_put_u16(out, FRAME_PROTOCOL_VERSION);
-    frame_put_u16(out, 0);
+    frame_put_u16(out, x->keeps_disk);
     frame_put_u64(out, x->origin);
-    frame_put_u64(out, x->now.wall_ms);
+    frame_put_u64(out, clock_of(x));
     frame_put_u64(out, floor);
     frame_put_text(out, bytes_text(x->cluster));
     frame_put_text(out, bytes_text(x->name));
@@ -118,34 +125,125 @@ void peer_number(struct peer *x, enum frame_type type, uint64_t number)
     peer_send(x, type);
 }
 
-void peer_mark(struct peer *x, uint32_t partitions)
+void peer_ask(struct peer *x, const struct vector *vector)
 {
-    frame_put_u32(peer_begin(x), partitions);
+    peer_request(x, 0, 0, 0, vector, NULL);
+}
+
+void peer_request(struct peer *x, uint16_t flags, uint16_t first, uint16_t groups,
+                  const struct vector *vector, const struct store *like)
+{
+    struct buffer *out = peer_begin(x);
+    frame_put_u16(out, flags);
+    frame_put_u16(out, first);
+    frame_put_u16(out, groups);
+    put_vector(out, vector);
+    for (uint32_t i = 0; i < groups * STORE_GROUP_PARTITIONS; i++)
+        frame_put_u64(out, like == NULL
+                               ? 1
+                               : store_partition_digest(like, first * STORE_GROUP_PARTITIONS + i));
+    peer_send(x, FRAME_DELTA_REQUEST);
+}
+
+void peer_delta_begin(struct peer *x, uint16_t flags, const struct vector *vector)
+{
+    struct buffer *out = peer_begin(x);
+    frame_put_u16(out, flags);
+    put_vector(out, vector);
+    peer_send(x, FRAME_DELTA_BEGIN);
+}
+
+struct peer_entry peer_entry_of(const struct record *rec)
+{
+    return (struct peer_entry){hash_key(rec->key), rec->origin, rec->stamp};
+}
+
+void peer_delta_list(struct peer *x, const struct peer_entry *entries, size_t count)
+{
+    struct buffer *out = peer_begin(x);
+    for (size_t i = 0; i < count; i++) {
+        frame_put_u64(out, entries[i].key_hash);
+        frame_put_u64(out, entries[i].origin);
+        frame_put_u64(out, entries[i].stamp);
+    }
+    peer_send(x, FRAME_DELTA_LIST);
+}
+
+static void send_mark(struct peer *x, uint32_t partitions, uint16_t listed)
+{
+    struct buffer *out = peer_begin(x);
+    frame_put_u32(out, partitions);
+    frame_put_u16(out, listed);
     peer_send(x, FRAME_DELTA_MARK);
 }
 
-void peer_vector(struct peer *x, enum frame_type type, const struct vector *vector)
+void peer_mark(struct peer *x, uint32_t partitions)
 {
-    put_vector(peer_begin(x), vector);
-    peer_send(x, type);
+    send_mark(x, partitions, 0);
+}
+
+void peer_mark_listed(struct peer *x, uint32_t partitions)
+{
+    send_mark(x, partitions, 1);
+}
+
+void peer_delta_end(struct peer *x, const struct vector *dropped, uint64_t forced_stamp)
+{
+    struct buffer *out = peer_begin(x);
+    frame_put_u64(out, forced_stamp);
+    put_vector(out, dropped);
+    peer_send(x, FRAME_DELTA_END);
+}
+
+void peer_delta_finish(struct peer *x)
+{
+    peer_mark(x, STORE_PARTITIONS);
+    peer_delta_end(x, NULL, 0);
+}
+
+void peer_digest(struct peer *x, const struct store *like)
+{
+    struct buffer *out = peer_begin(x);
+    for (uint32_t g = 0; g < STORE_GROUPS; g++)
+        frame_put_u64(out, store_group_digest(like, g));
+    peer_send(x, FRAME_DIGEST);
 }
 
 void peer_heartbeat(struct peer *x, const struct vector *changes)
 {
+    peer_heartbeat_durable(x, changes, NULL);
+}
+
+void peer_heartbeat_durable(struct peer *x, const struct vector *changes,
+                            const struct vector *durable)
+{
     struct buffer *out = peer_begin(x);
-    frame_put_u64(out, x->now.wall_ms);
+    frame_put_u64(out, clock_of(x));
     put_vector(out, changes);
+    put_vector(out, durable);
     peer_send(x, FRAME_HEARTBEAT);
 }
 
-void peer_members(struct peer *x, const char *name, const char *host, uint16_t port)
+static void send_member(struct peer *x, const char *name, const char *host, uint16_t port,
+                        uint64_t forgotten_ms)
 {
     struct buffer *out = peer_begin(x);
     frame_put_u16(out, 1);
     frame_put_text(out, bytes_text(name));
     frame_put_text(out, bytes_text(host));
     frame_put_u16(out, port);
+    frame_put_u64(out, forgotten_ms);
     peer_send(x, FRAME_MEMBERS);
+}
+
+void peer_members(struct peer *x, const char *name, const char *host, uint16_t port)
+{
+    send_member(x, name, host, port, 0);
+}
+
+void peer_members_forgotten(struct peer *x, const char *name, uint64_t wall_ms)
+{
+    send_member(x, name, "", 0, wall_ms);
 }
 
 enum frame_type peer_take(struct peer *x, struct frame_reader *payload)

@@ -6,10 +6,11 @@
 
 /* The commands of the specification, and a right way to call each. */
 static const char *const COMMANDS[][2] = {
-    {"COUNT", "COUNT"}, {"DEL", "DEL k"},         {"EXISTS", "EXISTS k"}, {"EXPIRE", "EXPIRE k 5"},
-    {"GET", "GET k"},   {"HELP", "HELP"},         {"INFO", "INFO"},       {"KEYS", "KEYS *"},
-    {"PEERS", "PEERS"}, {"PERSIST", "PERSIST k"}, {"PING", "PING"},       {"QUIT", "QUIT"},
-    {"SET", "SET k v"}, {"SETEX", "SETEX k 5 v"}, {"TTL", "TTL k"},       {"WAIT", "WAIT 0 1"}};
+    {"COUNT", "COUNT"},     {"DEL", "DEL k"},   {"EXISTS", "EXISTS k"},   {"EXPIRE", "EXPIRE k 5"},
+    {"FORGET", "FORGET b"}, {"GET", "GET k"},   {"HELP", "HELP"},         {"INFO", "INFO"},
+    {"KEYS", "KEYS *"},     {"PEERS", "PEERS"}, {"PERSIST", "PERSIST k"}, {"PING", "PING"},
+    {"QUIT", "QUIT"},       {"SET", "SET k v"}, {"SETEX", "SETEX k 5 v"}, {"TTL", "TTL k"},
+    {"WAIT", "WAIT 0 1"}};
 #define COMMAND_COUNT (sizeof COMMANDS / sizeof COMMANDS[0])
 
 static int set_up(void **state)
@@ -18,6 +19,7 @@ static int set_up(void **state)
     pair_open(p, 1);
     p->nodes[0].peers = 0;
     pair_start(p, 0);
+    assert_non_null(members_add(&p->nodes[0].node->members, bytes_text("b"))); /* to be forgotten */
     *state = p;
     return 0;
 }

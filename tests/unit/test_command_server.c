@@ -55,8 +55,13 @@ static void command_info_has_every_field_once(void **state)
                                          "clients",
                                          "keys",
                                          "tombstones",
+                                         "tombstone_bytes",
+                                         "tombstones_dropped",
+                                         "tombstones_dropped_by_force",
                                          "memory_bytes",
+                                         "ready",
                                          "members",
+                                         "members_forgotten",
                                          "peers_linked",
                                          "peers_expected",
                                          "lag_ms",
@@ -67,6 +72,9 @@ static void command_info_has_every_field_once(void **state)
                                          "records_received",
                                          "deltas_received",
                                          "deltas_served",
+                                         "comparisons_received",
+                                         "scrubs",
+                                         "divergence_repaired",
                                          "digest"};
     const size_t count = sizeof FIELDS / sizeof FIELDS[0];
     char reply[4096], line[64];
@@ -144,7 +152,7 @@ static void command_peers_shows_a_live_member(void **state)
     snprintf(expected, sizeof expected, "origin=%016llx ",
              (unsigned long long)p->nodes[1].config.origin);
     assert_true(peers_tell(p, expected));
-    assert_true(peers_tell(p, " lag_ms=0 queued_bytes=0 clock_ms="));
+    assert_true(peers_tell(p, " lag_ms=0 lag_records=0 queued_bytes=0 clock_ms="));
     assert_true(peers_tell(p, " contact_ms="));
     assert_true(peers_tell(p, " reason=-"));
 }

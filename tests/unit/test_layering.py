@@ -27,7 +27,8 @@ PURE_SYMBOLS = {"memchr", "memcmp", "memcpy", "memmove", "memset", "snprintf", "
                 "_GLOBAL_OFFSET_TABLE_"}
 # What only one of them may.
 SYMBOLS_OF = {"base/heap.o": {"calloc", "free", "malloc", "realloc"},
-              "base/check.o": {"abort", "fprintf", "fwrite", "stderr"}}
+              "base/check.o": {"abort", "fprintf", "fwrite", "stderr"},
+              "core/link_check.o": {"qsort"}}
 
 MUTABLE_SECTIONS = set("bBdDC")
 

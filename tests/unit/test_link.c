@@ -199,7 +199,7 @@ static void link_refuses_another_protocol_version_in_words(void **state)
     assert_false(link_is_finished(&x.link)); /* the refusal has to leave first */
     assert_int_equal(peer_take(&x, &payload), FRAME_REFUSED);
     assert_int_equal(frame_read_u16(&payload), 1);
-    assert_bytes_are(frame_read_text(&payload), "peer protocol version 99, this node speaks 1");
+    assert_bytes_are(frame_read_text(&payload), "peer protocol version 99, this node speaks 2");
     assert_true(link_is_finished(&x.link));
     peer_close(&x);
 }

@@ -53,6 +53,7 @@ static void send_frame(struct peer *x, enum frame_type type)
 {
     struct record rec = {
         .key = bytes_text("k"), .value = bytes_text("v"), .stamp = 5, .origin = x->origin};
+    struct peer_entry entry;
     switch (type) {
     case FRAME_HELLO:
         peer_hello(x, NULL, 0);
@@ -76,18 +77,31 @@ static void send_frame(struct peer *x, enum frame_type type)
         peer_records(x, 0, 10, &rec, 1);
         break;
     case FRAME_ACK_WANTED:
+    case FRAME_DIGESTS_WANTED:
         peer_begin(x);
         peer_send(x, type);
         break;
     case FRAME_DELTA_REQUEST:
+        peer_ask(x, NULL);
+        break;
     case FRAME_DELTA_BEGIN:
-        peer_vector(x, type, NULL);
+        peer_delta_begin(x, 0, NULL);
         break;
     case FRAME_DELTA_RECORDS:
         peer_delta_records(x, &rec, 1);
         break;
+    case FRAME_DELTA_LIST:
+        entry = peer_entry_of(&rec);
+        peer_delta_list(x, &entry, 1);
+        break;
     case FRAME_DELTA_MARK:
         peer_mark(x, 5);
+        break;
+    case FRAME_DELTA_END:
+        peer_delta_end(x, NULL, 0);
+        break;
+    case FRAME_DIGEST:
+        peer_digest(x, x->node->store);
         break;
     }
 }
@@ -110,13 +124,17 @@ static bool is_allowed(enum situation s, enum frame_type type)
     case FRAME_RECORDS:
         return receiver && situation_state(s) == LINK_LIVE;
     case FRAME_ACK_WANTED:
+    case FRAME_DIGEST:
         return receiver && situation_state(s) != LINK_HELLO;
     case FRAME_DELTA_REQUEST:
         return s == SENDER_HOLD || s == SENDER_LIVE;
     case FRAME_DELTA_BEGIN:
+    case FRAME_DIGESTS_WANTED:
         return s == RECEIVER_DELTA;
     case FRAME_DELTA_RECORDS:
+    case FRAME_DELTA_LIST:
     case FRAME_DELTA_MARK:
+    case FRAME_DELTA_END:
         return false; /* only after a BEGIN */
     }
     return false;
@@ -160,7 +178,7 @@ static void link_ends_at_the_header_of_an_oversized_frame(void **state)
         uint32_t payload_bytes;
     } CASES[] = {{RECEIVER_HELLO, FRAME_HELLO, 2u << 20},
                  {SENDER_HELLO, FRAME_REFUSED, 1025},
-                 {RECEIVER_LIVE, FRAME_HEARTBEAT, 8 + 4 + 16 * VECTOR_ORIGINS_MAX + 1},
+                 {RECEIVER_LIVE, FRAME_HEARTBEAT, 8 + 2 * (4 + 16 * VECTOR_ORIGINS_MAX) + 1},
                  {SENDER_LIVE, FRAME_MEMBERS, (64u << 10) + 1},
                  {SENDER_HOLD, FRAME_STREAM, 9},
                  {RECEIVER_LIVE, FRAME_GAP, 9},
@@ -169,7 +187,11 @@ static void link_ends_at_the_header_of_an_oversized_frame(void **state)
                  {SENDER_LIVE, FRAME_DELTA_REQUEST, UINT32_MAX},
                  {RECEIVER_DELTA, FRAME_DELTA_BEGIN, UINT32_MAX},
                  {RECEIVER_DELTA, FRAME_DELTA_RECORDS, UINT32_MAX},
-                 {RECEIVER_DELTA, FRAME_DELTA_MARK, 5}};
+                 {RECEIVER_DELTA, FRAME_DELTA_LIST, LINK_FRAME_BYTES + 1},
+                 {RECEIVER_DELTA, FRAME_DELTA_MARK, 7},
+                 {RECEIVER_DELTA, FRAME_DELTA_END, 8 + 4 + 16 * VECTOR_ORIGINS_MAX + 1},
+                 {RECEIVER_DELTA, FRAME_DIGESTS_WANTED, 1},
+                 {RECEIVER_LIVE, FRAME_DIGEST, 8 * STORE_GROUPS + 1}};
     for (size_t i = 0; i < sizeof CASES / sizeof CASES[0]; i++) {
         struct fixture f;
         situation_open(&f, CASES[i].situation);
@@ -185,8 +207,8 @@ static void link_ends_at_the_header_of_an_undersized_frame(void **state)
     for (enum situation s = 0; s < SITUATIONS; s++) {
         for (enum frame_type type = FRAME_HELLO; type <= FRAME_TYPE_LAST; type++) {
             struct fixture f;
-            if (type == FRAME_ACK_WANTED)
-                continue;
+            if (type == FRAME_ACK_WANTED || type == FRAME_DIGESTS_WANTED)
+                continue; /* which carry nothing */
             situation_open(&f, s);
             announce(&f.x, type, 1);
             situation_assert_ended(&f, "");
@@ -202,6 +224,7 @@ static void link_ends_at_a_damaged_frame(void **state)
     situation_open(&f, RECEIVER_LIVE);
     frame_put_u64(peer_begin(&f.x), f.pair.now.wall_ms);
     frame_put_u32(&f.x.frame, 0);
+    frame_put_u32(&f.x.frame, 0);
     peer_end(&f.x, FRAME_HEARTBEAT);
     f.x.frame.data[FRAME_HEADER_BYTES] ^= 1;
     peer_feed(&f.x, buffer_bytes(&f.x.frame));
@@ -216,12 +239,12 @@ static void link_ends_at_every_payload_that_is_cut_short(void **state)
     static const struct {
         enum situation situation;
         enum frame_type type;
-    } CASES[] = {{RECEIVER_HELLO, FRAME_HELLO},       {SENDER_HELLO, FRAME_HELLO},
-                 {SENDER_HELLO, FRAME_REFUSED},       {RECEIVER_LIVE, FRAME_HEARTBEAT},
-                 {SENDER_LIVE, FRAME_MEMBERS},        {SENDER_HOLD, FRAME_STREAM},
-                 {RECEIVER_LIVE, FRAME_GAP},          {RECEIVER_LIVE, FRAME_RECORDS},
-                 {SENDER_LIVE, FRAME_DELTA_REQUEST},  {RECEIVER_DELTA, FRAME_DELTA_BEGIN},
-                 {RECEIVER_LIVE, FRAME_DELTA_RECORDS}};
+    } CASES[] = {{RECEIVER_HELLO, FRAME_HELLO},        {SENDER_HELLO, FRAME_HELLO},
+                 {SENDER_HELLO, FRAME_REFUSED},        {RECEIVER_LIVE, FRAME_HEARTBEAT},
+                 {SENDER_LIVE, FRAME_MEMBERS},         {SENDER_HOLD, FRAME_STREAM},
+                 {RECEIVER_LIVE, FRAME_GAP},           {RECEIVER_LIVE, FRAME_RECORDS},
+                 {SENDER_LIVE, FRAME_DELTA_REQUEST},   {RECEIVER_DELTA, FRAME_DELTA_BEGIN},
+                 {RECEIVER_LIVE, FRAME_DELTA_RECORDS}, {RECEIVER_LIVE, FRAME_DIGEST}};
     for (size_t i = 0; i < sizeof CASES / sizeof CASES[0]; i++) {
         for (size_t size = 0;; size++) {
             struct fixture f, full;

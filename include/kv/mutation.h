@@ -1,0 +1,44 @@
+/* Mutations: rules broken on purpose, one at a time, to show that the simulator's invariants find it.
+ * Production code is compiled without KV_MUTATIONS: then every MUTATED() is 0 and costs nothing. */
+#ifndef KV_MUTATION_H
+#define KV_MUTATION_H
+
+/* X(name, what is broken) */
+#define MUTATIONS(X)                                                                               \
+    X(NONE, "nothing")                                                                             \
+    X(NO_ZOMBIE_RULE, "an absent record that the vector covers is merged again")                   \
+    X(LAST_ARRIVAL_WINS, "a merge keeps what came last, not what is greater")                      \
+    X(DIGEST_FORGETS, "an update in place leaves the digest as it was")                            \
+    X(STAMPS_NOT_OBSERVED, "own stamps need not exceed those received")                            \
+    X(RECEIVED_IS_FORWARDED, "what a peer sent is sent on as if own")                              \
+    X(ACK_COUNTS_ITSELF, "min-acks counts one confirmation too many")                              \
+    X(RESTART_KEEPS_ORIGIN, "a run that lost its memory goes on as the run before")                \
+    X(APPLIED_AS_DURABLE, "a tombstone is dropped when peers have it in memory only")              \
+    X(DROP_UNCONFIRMED, "a tombstone is dropped without asking what members have")                 \
+    X(DROP_UNPASSED, "a tombstone is dropped though older records may be on their way")            \
+    X(DROP_DURING_DELTA, "tombstones are dropped while deltas run")                                \
+    X(NO_DROPPED_VECTOR, "a delta serves also whoever missed dropped tombstones")                  \
+    X(DROPPED_NOT_INHERITED, "the dropped vector is not taken over with a peer's vector")          \
+    X(STREAM_ALWAYS, "the ring goes on whatever else is missing")                                  \
+    X(DELTA_VECTOR_LATE, "a delta promises the vector of its end, not of its beginning")           \
+    X(VECTOR_SKIPS_HOLES, "a live record counts though records before it are missing")             \
+    X(NO_SCRUB, "digests are never compared")                                                      \
+    X(NO_CLOCK_FENCE, "stamps from the future are merged")                                         \
+    X(REFUSED_IS_ADMITTED, "a refused peer is noted as a member")                                  \
+    X(EXPIRY_RESTAMPED, "an expired record's tombstone takes a stamp of its own")
+
+enum mutation {
+#define MUTATION_NAME(name, text) MUTATION_##name,
+    MUTATIONS(MUTATION_NAME)
+#undef MUTATION_NAME
+        MUTATION_COUNT
+};
+
+#ifdef KV_MUTATIONS
+extern enum mutation kv_mutation;
+#define MUTATED(name) (kv_mutation == MUTATION_##name)
+#else
+#define MUTATED(name) 0
+#endif
+
+#endif

@@ -1,0 +1,58 @@
+/* The checker: a small model of what every node may hold, made of what clients were seen to write. It shares
+ * no code with the store; it only looks at it.
+ *
+ * The invariants, by their numbers:
+ *   1 quiescent nodes hold the same, and their digests are equal
+ *   2 every key holds the greatest record that anybody who still runs has seen
+ *   3 a key's record at a node only ever grows; merging in any order gives the same
+ *   4 nothing is there that no client wrote, and nothing is deleted without a reason
+ *   5 (origin, stamp) names one record
+ *   6 a node's stamps increase, and exceed all it has merged
+ *   7 nothing is merged from further ahead than clocks may differ
+ *   8 what was deleted or has expired is not readable again
+ *   9 a tombstone is dropped by the rules only
+ *  10 a vector covers nothing that is neither here nor beaten
+ *  11 an acknowledged write is where the acknowledgement says
+ *  12 digests are what a recount gives
+ *  13 peers keep to the protocol: own records in order, nothing unasked for
+ *  14 memory is bounded and given back, and clients get their replies
+ *  15 after healing all converge in time, and then are silent
+ *  16 who is refused changes nothing
+ *  17 the same seed tells the same story */
+#ifndef CHECKER_H
+#define CHECKER_H
+
+#include "sim.h"
+
+#include "kv/mutation.h"
+
+void checker_open(struct sim *s);
+void checker_close(struct sim *s);
+
+/* A client of the node has just written the record with that stamp to that key. */
+void checker_issued(struct sim *s, const struct sim_node *n, uint32_t key, uint64_t stamp);
+
+/* A client was told that its write with that stamp is on so many other nodes. */
+void checker_acked(struct sim *s, const struct sim_node *n, uint64_t stamp, uint32_t peers);
+
+/* A run has begun, empty (-1) or from disk 0 or 1; or is about to end. */
+void checker_started(struct sim *s, const struct sim_node *n, int disk);
+void checker_stopped(struct sim *s, const struct sim_node *n);
+void checker_image_taken(struct sim *s, const struct sim_node *n);
+
+/* Something has happened at the node: what holds at any moment is checked. */
+void checker_look(struct sim *s, struct sim_node *n);
+
+/* A link was ended with a reason. */
+void checker_link_ended(struct sim *s, const char *reason);
+
+/* All is calm: what holds then is checked. */
+void checker_quiescent(struct sim *s);
+
+/* Whether all nodes hold the same by now; for waiting. */
+bool checker_is_converged(struct sim *s);
+
+/* Whether no node holds a tombstone that could go. */
+bool checker_is_swept(struct sim *s);
+
+#endif

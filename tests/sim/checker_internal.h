@@ -1,0 +1,54 @@
+/* The checker's model. Private to checker*.c. */
+#ifndef CHECKER_INTERNAL_H
+#define CHECKER_INTERNAL_H
+
+#include "checker.h"
+
+/* A write that a client was seen to make. */
+struct issued {
+    uint64_t stamp, origin;
+    uint64_t expires_ms;
+    uint64_t value_hash;
+    bool tombstone;
+    bool killed; /* a node has made a tombstone of it, with a reason */
+    uint64_t deleted_stamp, deleted_origin; /* the last delete by a node that had it; 0 = none */
+};
+
+struct key_history {
+    struct issued *records; /* owned, the greatest first */
+    uint32_t count, capacity;
+};
+
+/* A key as a node has it. */
+struct seen {
+    bool present, tombstone;
+    uint64_t stamp, origin;
+};
+
+struct node_view {
+    struct seen now[SIM_KEYS_MAX];
+    struct seen greatest[SIM_KEYS_MAX]; /* that this run has seen, or the run its disk is of */
+    struct seen ever[SIM_KEYS_MAX]; /* that any run has seen */
+    struct seen on_disk[2][SIM_KEYS_MAX];
+    uint64_t last_issued, greatest_seen; /* stamps, in this run */
+    /* The key's record came when the vector said already that something greater had been here. */
+    bool late[SIM_KEYS_MAX];
+    struct vector before; /* the node's vector at the last look */
+};
+
+struct checker {
+    struct key_history keys[SIM_KEYS_MAX];
+    struct node_view views[SIM_NODES_MAX];
+    /* Tombstones were dropped without everybody's consent: from then on a write that nobody had seen may
+     * come in though it was beaten by a delete. The one exception that the rules make. */
+    bool unseen_writes;
+    uint64_t looks;
+    uint64_t latest_wall_ms; /* any node's */
+};
+
+int issued_compare(uint64_t stamp, uint64_t origin, const struct issued *x);
+struct issued *issued_find(struct checker *c, uint32_t key, uint64_t stamp, uint64_t origin);
+bool look_up(struct sim *s, const struct sim_node *n, uint32_t key, struct record *rec);
+bool has_expired(const struct sim *s, const struct issued *x);
+
+#endif

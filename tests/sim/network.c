@@ -1,0 +1,245 @@
+/* The network: connections as pipes of segments, each due at a time of its own. Bytes of one direction
+ * keep their order; everything else is up to the faults. */
+#include "sim.h"
+
+#include "checker.h"
+
+#include "kv/check.h"
+#include <stdlib.h>
+
+/* What a connection's sockets take before its writer has to wait. */
+#define SOCKET_BYTES (128u << 10)
+
+static struct wire_end *other_end(struct wire *w, struct wire_end *e)
+{
+    return e == &w->dialer ? &w->acceptor : &w->dialer;
+}
+
+static void open_end(struct sim *s, struct wire_end *e, uint32_t node)
+{
+    e->node = node;
+    e->open = true;
+    buffer_init(&e->arriving.bytes, &s->plain);
+    buffer_init(&e->arriving.segments, &s->plain);
+}
+
+static void close_end(struct sim *s, struct wire *w, struct wire_end *e)
+{
+    struct sim_node *n = &s->nodes[e->node];
+    if (e->link.reason[0] != 0)
+        sim_tell(s, "%s: link %s %s ends: %s", n->name, e->link.role == LINK_SENDER ? "to" : "from",
+                 s->nodes[other_end(w, e)->node].name, e->link.reason);
+    checker_link_ended(s, e->link.reason);
+    link_close(&e->link, sim_now(s, n));
+    e->open = false;
+    other_end(w, e)->arriving.ended = true;
+    buffer_close(&e->arriving.bytes);
+    buffer_close(&e->arriving.segments);
+}
+
+static void free_wire(struct wire *w)
+{
+    list_remove(&w->all);
+    buffer_close(&w->dialer.arriving.bytes);
+    buffer_close(&w->dialer.arriving.segments);
+    buffer_close(&w->acceptor.arriving.bytes);
+    buffer_close(&w->acceptor.arriving.segments);
+    free(w);
+}
+
+static struct sim_node *node_at(struct sim *s, const char *host)
+{
+    for (uint32_t i = 0; i < SIM_NODES_MAX; i++) {
+        if (strcmp(s->nodes[i].host, host) == 0)
+            return &s->nodes[i];
+    }
+    return NULL;
+}
+
+bool network_dial(struct sim *s, struct sim_node *from)
+{
+    struct moment now = sim_now(s, from);
+    struct address *a = node_next_dial(from->node, now);
+    if (a == NULL)
+        return false;
+    struct sim_node *to = node_at(s, a->host);
+    if (to == NULL || to->node == NULL || s->blocked[from->index][to->index] ||
+        s->blocked[to->index][from->index]) {
+        node_dial_failed(from->node, a, now, "connection timed out");
+        return true;
+    }
+    struct wire *w = calloc(1, sizeof *w);
+    CHECK(w != NULL);
+    open_end(s, &w->dialer, from->index);
+    open_end(s, &w->acceptor, to->index);
+    w->dialer.sniffed = true;
+    list_push_back(&s->wires, &w->all);
+    link_open(&w->dialer.link, from->node, now, a, to->name, to->host);
+    link_open(&w->acceptor.link, to->node, sim_now(s, to), NULL, from->name, from->host);
+    return true;
+}
+
+/* Puts what an end has to say on its way. */
+static void send_from(struct sim *s, struct wire *w, struct wire_end *e)
+{
+    struct wire_end *to = other_end(w, e);
+    struct pipe *pipe = &to->arriving;
+    if (to->open && buffer_size(&pipe->bytes) >= SOCKET_BYTES)
+        return; /* its socket is full: the link has to wait */
+    struct buffer *out = link_output(&e->link);
+    size_t size = buffer_size(out);
+    if (size == 0)
+        return;
+    s->nodes[e->node].node->counters.peer_bytes_sent += size;
+    if (to->open && !pipe->dead) {
+        uint32_t rate = s->bytes_per_s[e->node][to->node];
+        uint32_t delay = s->delay_ms[e->node][to->node];
+        uint64_t start = pipe->free_ms > s->now_ms ? pipe->free_ms : s->now_ms;
+        pipe->free_ms = start + (rate == 0 ? 0 : size * 1000 / rate);
+        struct segment segment = {.due_ms = pipe->free_ms + random_below(&s->network, delay + 1),
+                                  .size = size};
+        buffer_append(&pipe->bytes, buffer_bytes(out));
+        buffer_append(&pipe->segments, bytes_of((const uint8_t *)&segment, sizeof segment));
+    }
+    buffer_consume(out, size);
+}
+
+static void flush_end(struct sim *s, struct wire *w, struct wire_end *e, uint32_t node)
+{
+    if (!e->open || e->node != node)
+        return;
+    send_from(s, w, e);
+    if (link_is_finished(&e->link))
+        close_end(s, w, e);
+}
+
+void network_flush(struct sim *s, struct sim_node *n)
+{
+    list_for_each (item, &s->wires) {
+        struct wire *w = container_of(item, struct wire, all);
+        flush_end(s, w, &w->dialer, n->index);
+        flush_end(s, w, &w->acceptor, n->index);
+        if (!w->dialer.open && !w->acceptor.open)
+            free_wire(w);
+    }
+}
+
+static bool is_stalled(const struct sim *s, const struct wire_end *e, uint32_t from)
+{
+    return e->arriving.dead || s->blocked[from][e->node] || s->clogged[from][e->node] ||
+           s->nodes[e->node].paused_until_ms > s->now_ms;
+}
+
+static uint64_t due_at(const struct sim *s, struct wire *w, struct wire_end *e)
+{
+    const struct pipe *pipe = &e->arriving;
+    if (!e->open || is_stalled(s, e, other_end(w, e)->node))
+        return MOMENT_NEVER;
+    if (buffer_size(&pipe->segments) > 0) {
+        struct segment segment;
+        memcpy(&segment, buffer_bytes(&pipe->segments).data, sizeof segment);
+        return segment.due_ms;
+    }
+    return pipe->ended ? s->now_ms : MOMENT_NEVER;
+}
+
+uint64_t network_next(struct sim *s, struct wire **wire, struct wire_end **end)
+{
+    uint64_t next = MOMENT_NEVER;
+    list_for_each (item, &s->wires) {
+        struct wire *w = container_of(item, struct wire, all);
+        struct wire_end *ends[] = {&w->dialer, &w->acceptor};
+        for (int i = 0; i < 2; i++) {
+            uint64_t due = due_at(s, w, ends[i]);
+            if (due < next) {
+                next = due;
+                *wire = w;
+                *end = ends[i];
+            }
+        }
+    }
+    return next;
+}
+
+/* Skips the magic of a connection that was accepted: the shell never shows it to the link. */
+static struct bytes sniff(struct wire_end *e, struct bytes bytes)
+{
+    if (e->sniffed)
+        return bytes;
+    CHECK(bytes.size >= FRAME_MAGIC_BYTES);
+    e->sniffed = true;
+    return bytes_after(bytes, FRAME_MAGIC_BYTES);
+}
+
+void network_deliver(struct sim *s, struct wire *w, struct wire_end *e)
+{
+    struct pipe *pipe = &e->arriving;
+    struct sim_node *n = &s->nodes[e->node];
+    struct segment segment;
+    if (buffer_size(&pipe->segments) == 0) {
+        link_fail(&e->link, "it closed the connection");
+        close_end(s, w, e);
+        if (!other_end(w, e)->open)
+            free_wire(w);
+        return;
+    }
+    memcpy(&segment, buffer_bytes(&pipe->segments).data, sizeof segment);
+    struct bytes bytes = bytes_of(buffer_bytes(&pipe->bytes).data, segment.size);
+    sim_trace(s, segment.size * 64 + e->node);
+    link_read(&e->link, sim_now(s, n), sniff(e, bytes));
+    buffer_consume(&pipe->bytes, segment.size);
+    buffer_consume(&pipe->segments, sizeof segment);
+}
+
+void network_drop_node(struct sim *s, struct sim_node *n)
+{
+    list_for_each (item, &s->wires) {
+        struct wire *w = container_of(item, struct wire, all);
+        if (w->dialer.open && w->dialer.node == n->index)
+            close_end(s, w, &w->dialer);
+        if (w->acceptor.open && w->acceptor.node == n->index)
+            close_end(s, w, &w->acceptor);
+        if (!w->dialer.open && !w->acceptor.open)
+            free_wire(w);
+    }
+}
+
+static bool is_between(const struct wire *w, uint32_t a, uint32_t b)
+{
+    return (w->dialer.node == a && w->acceptor.node == b) ||
+           (w->dialer.node == b && w->acceptor.node == a);
+}
+
+void network_reset(struct sim *s, uint32_t a, uint32_t b)
+{
+    list_for_each (item, &s->wires) {
+        struct wire *w = container_of(item, struct wire, all);
+        if (!is_between(w, a, b))
+            continue;
+        if (w->dialer.open)
+            close_end(s, w, &w->dialer);
+        if (w->acceptor.open)
+            close_end(s, w, &w->acceptor);
+        free_wire(w);
+    }
+}
+
+void network_half_open(struct sim *s, uint32_t a, uint32_t b)
+{
+    list_for_each (item, &s->wires) {
+        struct wire *w = container_of(item, struct wire, all);
+        if (is_between(w, a, b))
+            w->dialer.arriving.dead = w->acceptor.arriving.dead = true;
+    }
+}
+
+void network_heal(struct sim *s)
+{
+    memset(s->blocked, 0, sizeof s->blocked);
+    memset(s->clogged, 0, sizeof s->clogged);
+    memset(s->bytes_per_s, 0, sizeof s->bytes_per_s);
+    for (uint32_t i = 0; i < SIM_NODES_MAX; i++) {
+        for (uint32_t k = 0; k < SIM_NODES_MAX; k++)
+            s->delay_ms[i][k] = 3;
+    }
+}

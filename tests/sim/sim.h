@@ -1,0 +1,227 @@
+/* The simulator: whole clusters of the production core in one process, without threads and without
+ * real time. Everything that happens is drawn from one seed, so a seed is a story that can be told again.
+ *
+ * It stands where the shell stands: it moves bytes between links, feeds sessions, calls node_tick, and
+ * dials what node_next_dial names. Networks, clocks and disks are its own. */
+#ifndef SIM_H
+#define SIM_H
+
+#include "kv/buffer.h"
+#include "kv/list.h"
+#include "kv/node.h"
+#include "kv/random.h"
+#include "kv/session.h"
+
+#include <stdio.h>
+
+#define SIM_NODES_MAX   10u /* members, and a stranger */
+#define SIM_CLIENTS_MAX 3u
+#define SIM_KEYS_MAX    24u
+#define SIM_PORT        8080u
+#define SIM_TICK_MS     100u
+
+/* What may go wrong in a run, as bits. */
+#define FAULTS(X)                                                                                  \
+    X(DELAY, "delay")                                                                              \
+    X(RESET, "reset")                                                                              \
+    X(PARTITION, "partition")                                                                      \
+    X(ONE_WAY, "one-way")                                                                          \
+    X(SLOW, "slow")                                                                                \
+    X(CLOG, "clog")                                                                                \
+    X(HALF_OPEN, "half-open")                                                                      \
+    X(PAUSE, "pause")                                                                              \
+    X(CRASH, "crash")                                                                              \
+    X(DISK, "disk")                                                                                \
+    X(ROLLBACK, "rollback")                                                                        \
+    X(SAME_NAME, "same-name")                                                                      \
+    X(STRANGER, "stranger")                                                                        \
+    X(SKEW, "skew")                                                                                \
+    X(CLOCK, "clock")                                                                              \
+    X(JOIN, "join")                                                                                \
+    X(AWAY, "away")                                                                                \
+    X(FORGET, "forget")                                                                            \
+    X(TOMBSTONES, "tombstones")                                                                    \
+    X(MEMORY, "memory")                                                                            \
+    X(ALLOCATION, "allocation")                                                                    \
+    X(BIG_VALUES, "big-values")                                                                    \
+    X(EXPIRY, "expiry")                                                                            \
+    X(SMALL_RING, "small-ring")
+
+enum fault {
+#define FAULT_NAME(name, text) FAULT_##name,
+    FAULTS(FAULT_NAME)
+#undef FAULT_NAME
+        FAULT_COUNT
+};
+
+/* What a run is made of; all of it is drawn from the seed unless it is given. */
+struct sim_plan {
+    uint64_t seed;
+    uint32_t nodes; /* 3 .. 9 members */
+    uint32_t keys;
+    uint32_t clients; /* per node */
+    uint32_t events; /* of the phase under faults */
+    uint32_t faults; /* bits of enum fault */
+    uint32_t min_acks;
+    uint32_t write_percent; /* of the clients' commands */
+    uint32_t fault_one_in; /* events */
+    uint32_t mend_one_in; /* faults */
+};
+
+/* What was kept of a node: what a disk would hold. */
+struct image {
+    bool taken;
+    struct buffer records; /* encoded one after another */
+    struct vector vector, dropped;
+    uint64_t forced_stamp;
+};
+
+/* One direction of a connection. */
+struct pipe {
+    struct buffer bytes; /* sent, not delivered yet */
+    struct buffer segments; /* a queue of struct segment */
+    uint64_t free_ms; /* when the line has sent what was given to it */
+    bool ended; /* no more will be sent: the other end is told after the last byte */
+    bool dead; /* nothing is delivered any more, and nobody is told */
+};
+
+struct segment {
+    uint64_t due_ms;
+    size_t size;
+};
+
+struct wire_end {
+    struct link link;
+    struct pipe arriving;
+    uint32_t node;
+    bool open, sniffed;
+};
+
+struct wire {
+    struct list all;
+    struct wire_end dialer, acceptor;
+};
+
+struct sim_client {
+    struct session session;
+    bool open;
+    bool waiting; /* a command's reply has not come */
+    bool wrote; /* that command wrote … */
+    uint64_t stamp; /* … this */
+    uint32_t key;
+    uint32_t acks_wanted; /* of WAIT: UINT32_MAX = the count is the reply */
+    uint64_t next_ms;
+};
+
+struct sim_clock {
+    int64_t offset_ms;
+    int64_t drift_ppm;
+    uint64_t drift_since_ms;
+    uint64_t frozen_ms; /* wall time at which it stands; 0 = it runs */
+};
+
+struct sim_node {
+    struct node *node; /* NULL while it is down */
+    struct node_config config;
+    char name[16], host[16];
+    uint32_t index;
+    uint32_t runs;
+    uint32_t peers; /* bits: whose addresses it is given */
+    bool exists; /* has been started before, or will be when it joins */
+    bool keeps_disk;
+    bool stranger; /* of another cluster, or an impostor: holds nothing of ours */
+    uint64_t paused_until_ms;
+    uint64_t tick_ms; /* when it shall be ticked next */
+    uint64_t restart_ms; /* down until then; 0 = until somebody starts it */
+    uint64_t failing_until_ms; /* allocations fail now and then */
+    struct sim_clock clock;
+    struct image disk[2]; /* the newest, and an older one */
+    struct sim_client clients[SIM_CLIENTS_MAX];
+};
+
+struct sim_heap {
+    struct heap heap;
+    uint64_t live; /* allocations not given back */
+    uint64_t fail_one_in; /* 0 = none fails */
+    struct random random;
+};
+
+struct checker;
+
+struct sim {
+    struct sim_plan plan;
+    struct sim_heap heap; /* of the nodes */
+    struct heap plain; /* of the simulator itself: never fails */
+    uint64_t now_ms; /* simulated, from 0 */
+    uint32_t events;
+    struct random work, network, faults;
+    struct sim_node nodes[SIM_NODES_MAX];
+    uint32_t size; /* members; a stranger sits behind them */
+    struct list wires;
+    bool blocked[SIM_NODES_MAX][SIM_NODES_MAX]; /* from, to */
+    uint32_t delay_ms[SIM_NODES_MAX][SIM_NODES_MAX]; /* upper bound */
+    uint32_t bytes_per_s[SIM_NODES_MAX][SIM_NODES_MAX]; /* 0 = no bound */
+    bool clogged[SIM_NODES_MAX][SIM_NODES_MAX]; /* connections stall, and go on later */
+    bool healing; /* the faults are over */
+    struct buffer scratch;
+    struct checker *checker;
+    uint64_t trace; /* hash of all that happened */
+    FILE *story; /* NULL = silent */
+    char failure[512]; /* "" = none */
+    int failed_invariant;
+};
+
+/* world.c */
+void sim_open(struct sim *s, const struct sim_plan *plan, FILE *story);
+void sim_close(struct sim *s);
+struct moment sim_now(const struct sim *s, const struct sim_node *n);
+bool sim_start_node(struct sim *s, struct sim_node *n, bool from_disk, bool from_older);
+void sim_stop_node(struct sim *s, struct sim_node *n);
+void sim_take_image(struct sim *s, struct sim_node *n);
+/* One turn of a node's loop: what is due leaves. */
+void sim_turn(struct sim *s, struct sim_node *n);
+/* One step: whatever comes next. False when time would pass until_ms. */
+bool sim_step(struct sim *s, uint64_t until_ms);
+__attribute__((format(printf, 2, 3))) void sim_tell(struct sim *s, const char *format, ...);
+__attribute__((format(printf, 3, 4))) void sim_fail(struct sim *s, int invariant,
+                                                    const char *format, ...);
+void sim_trace(struct sim *s, uint64_t what);
+
+/* network.c */
+bool network_dial(struct sim *s, struct sim_node *from);
+void network_flush(struct sim *s, struct sim_node *n);
+/* When the next segment is due that can be delivered, and where; MOMENT_NEVER when none. */
+uint64_t network_next(struct sim *s, struct wire **wire, struct wire_end **end);
+void network_deliver(struct sim *s, struct wire *w, struct wire_end *e);
+void network_drop_node(struct sim *s, struct sim_node *n);
+void network_reset(struct sim *s, uint32_t a, uint32_t b);
+void network_half_open(struct sim *s, uint32_t a, uint32_t b);
+void network_heal(struct sim *s);
+
+/* faults.c */
+void plan_draw(struct sim_plan *plan, uint64_t seed);
+const char *fault_name(enum fault f);
+bool plan_has(const struct sim_plan *plan, enum fault f);
+void faults_begin(struct sim *s);
+void faults_inject(struct sim *s);
+void faults_end(struct sim *s);
+
+/* workload.c */
+void workload_open(struct sim *s, struct sim_node *n);
+void workload_close(struct sim_node *n);
+void workload_step(struct sim *s, struct sim_node *n, struct sim_client *c);
+void workload_replies(struct sim *s, struct sim_node *n);
+void workload_key(uint32_t key, char text[16]);
+
+/* run.c: one seed from its beginning to its end. Returns whether it passed; what failed is in
+ * failure, 512 bytes. */
+struct sim_result {
+    bool passed;
+    int invariant;
+    char failure[512];
+    uint64_t trace;
+    uint32_t events;
+};
+struct sim_result sim_run(const struct sim_plan *plan, FILE *story);
+
+#endif
