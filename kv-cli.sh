@@ -444,6 +444,10 @@ main() {
         guess=$(nearest_command "$command")
         misused "unknown command \"$command\"${guess:+; did you mean \"$guess\"?}"
     fi
+    case $command:$*: in
+        get:* | del:* | exists:* | ttl:*) ;; # a key may have that name
+        *:-h: | *:--help:) usage; return ;;
+    esac
     [[ $TIMEOUT =~ ^[0-9]+(\.[0-9]+)?$ && $TIMEOUT =~ [1-9] ]] ||
         misused "KV_TIMEOUT=$TIMEOUT should be a number of seconds"
     parse_nodes

@@ -75,6 +75,12 @@ running() { # NODE: sets PID; false unless it is the process that `up` started
         [[ $(tr '\0' ' ' 2>/dev/null <"/proc/$PID/cmdline") == *simple-kv\ --name\ "$1"\ * ]]
 }
 
+require_run_dir() {
+    mkdir -p "$RUN_DIR" 2>/dev/null
+    [[ -d $RUN_DIR && -w $RUN_DIR ]] ||
+        die 1 "this user may not write to $RUN_DIR (KV_RUN_DIR names another directory)"
+}
+
 peer_list() {
     local node list=''
     for node in "${NAMES[@]}"; do list+=,127.0.0.1:${PORT[$node]}; done
@@ -98,7 +104,6 @@ start_node() { # NODE
         return
     fi
     [[ ! -e $RUN_DIR/$node.pid ]] || say "$node left a pid file, but its process is gone"
-    free_port "$node"
     setsid "$ROOT/build/simple-kv" --name "$node" --port "${PORT[$node]}" \
         --peers "$(peer_list)" >>"$RUN_DIR/$node.log" 2>&1 </dev/null &
     STARTED[$node]=$!
@@ -149,7 +154,9 @@ up() {
         done
         install_packages
         build
-        mkdir -p "$RUN_DIR"
+        for node in "${SELECTED[@]}"; do
+            running "$node" || { require_run_dir && free_port "$node"; }
+        done
         for node in "${SELECTED[@]}"; do start_node "$node"; done
     fi
     await_links
@@ -166,7 +173,8 @@ down() {
     fi
     for node in "${SELECTED[@]}"; do
         if running "$node"; then
-            kill "$PID"
+            kill "$PID" 2>/dev/null || ! running "$node" ||
+                die 1 "may not stop $node (process $PID) of user $(stat -c %U "/proc/$PID")"
             asked+=("$node")
         else
             say "$node is not running"

@@ -162,6 +162,16 @@ def test_help_is_on_stdout_when_asked_for_and_on_stderr_when_not():
     assert b"set KEY VALUE" in fails(cli(), USAGE).stderr
 
 
+@pytest.mark.parametrize("command", ["set", "status", "test", "watch", "up", "down", "logs"])
+def test_a_command_explains_itself_where_no_key_can_be_meant(command):
+    assert b"set KEY VALUE" in Cli("").out(command, "--help")
+
+
+def test_a_key_may_be_called_help(cli):
+    cli.out("set", "--help", "value")
+    assert cli.out("get", "--help") == b"value\n"
+
+
 def test_the_version_is_that_of_the_source_tree(kv):
     version = re.search(r"project\([^)]*VERSION\s+([\d.]+)",
                         (REPOSITORY / "CMakeLists.txt").read_text())

@@ -13,6 +13,7 @@ import pytest
 from clitest import CLI, USAGE, Cli, fails, nodes_list, rows
 from kvtest import BINARY, REPOSITORY, SLOWNESS, eventually, free_ports
 
+NOBODY = 65534
 FAKE_TOOLS = {
     "cmake": 'echo "cmake $*" >>"$CALLS"',
     "dpkg-query": '[ "${*##* }" = "$LACKING" ] || printf installed',
@@ -134,6 +135,12 @@ def test_up_reports_a_port_on_which_a_foreign_node_runs(kv, tree):
     assert node.running
 
 
+def test_up_starts_nothing_when_one_port_is_taken(tree):
+    with socket.create_server(("127.0.0.1", tree.ports[2])):
+        fails(up(tree, status=1), 1, "node3 cannot start", f"{tree.ports[2]}")
+    assert tree.pids() == {}
+
+
 def test_up_shows_why_a_node_ended(tree):
     done = fails(up(tree, status=1, env={"KV_MAX_VALUE": "nonsense"}), 1, "ended at once")
     assert b"nonsense" in done.stderr
@@ -149,6 +156,29 @@ def test_down_never_ends_a_process_that_is_not_a_node(tree):
     finally:
         other.kill()
         other.wait()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="takes the part of another user")
+def test_nodes_of_another_user_are_left_alone_and_named(tree):
+    run = tree.root / ".run"
+    run.mkdir()
+    os.chown(run, NOBODY, NOBODY)
+    # root, but without the right to write to and to end what is another's
+    mere_user = ["setpriv", "--bounding-set=-kill,-dac_override", tree.script]
+    done = subprocess.run([*mere_user, "up"], capture_output=True, env=tree.environment())
+    fails(done, 1, "may not write to", "KV_RUN_DIR")
+    assert tree.pids() == {}
+    theirs = subprocess.Popen(
+        ["/usr/bin/python3", "-c", "import time; time.sleep(60)", "simple-kv", "--name", "node1", ""],
+        user=NOBODY)
+    try:
+        (run / "node1.pid").write_text(f"{theirs.pid}\n")
+        done = subprocess.run([*mere_user, "down"], capture_output=True, env=tree.environment())
+        fails(done, 1, f"may not stop node1 (process {theirs.pid}) of user nobody")
+        assert theirs.poll() is None and tree.pids() == {"node1": theirs.pid}
+    finally:
+        theirs.kill()
+        theirs.wait()
 
 
 def test_up_starts_nodes_on_this_machine_only(tree):
