@@ -19,6 +19,7 @@ struct command_wait {
     uint64_t stamp; /* of the write that is to be confirmed */
     uint64_t peers; /* how many have to */
     uint64_t timeout_ms; /* 0 = none */
+    bool synced; /* … and whether it has to be on this node's disk (--fsync always) */
 };
 
 struct command_call {

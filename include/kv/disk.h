@@ -48,6 +48,9 @@ struct disk {
     /* Nothing is synced by it. */
     void (*close)(struct disk *d, struct disk_file *f);
 
+    /* In words; borrowed until the next call. */
+    const char *(*error_text)(struct disk *d, int error);
+
     /* These are used before a node serves, and may take their time. */
 
     /* Appends the names of all plain files, each in DISK_NAME_BYTES padded with NUL. Longer names are

@@ -69,6 +69,7 @@ struct node {
     struct node_config config;
     struct heap *heap;
     struct store *store;
+    struct storage *storage; /* NULL = memory only; borrowed, see storage_new */
     struct journal journal;
     struct vector vector; /* what has been merged here */
     struct vector durable; /* of that, what survives a crash; with keeps_disk only */
@@ -88,6 +89,8 @@ struct node {
     uint64_t acks_wanted; /* peers shall confirm this stamp at once: somebody waits for it */
     bool acks_arrived; /* held replies may be due */
     bool clock_disagrees; /* with most peers: writes are refused */
+    bool loading; /* reading its data from the disk: nobody is served */
+    bool refilling; /* what was read had damage: nobody is served before a peer has compared */
     struct link *delta; /* the one link through which a delta is being received, or NULL */
     uint32_t scans; /* deltas being served */
     uint32_t collect_next; /* the partition at which the search for tombstones goes on */
@@ -118,8 +121,16 @@ int node_synced(struct node *n, const struct vector *vector);
  * kind are given. 0 with rec's stamp and origin filled in, or -ENOMEM with nothing changed. */
 int node_write(struct node *n, struct moment now, struct record *rec);
 
-/* Merges a record that a peer sent. 0, or -ENOMEM with nothing changed. */
+/* Merges a record that a peer sent. 0; or with nothing changed -ENOMEM, or -ENOSPC when too much waits
+ * for a disk that takes no writes. */
 int node_receive(struct node *n, const struct record *rec);
+
+/* store_merge, and on to the disk if the record has won. rec's bytes must not be the store's own.
+ * What store_merge returns, or -ENOSPC. */
+int node_merge(struct node *n, const struct record *rec, bool covered);
+
+/* Whether what was written here up to that stamp survives a crash, as far as --fsync promises it. */
+bool node_is_durable(const struct node *n, uint64_t stamp);
 
 /* How many members have confirmed everything written here up to `stamp`. */
 uint32_t node_confirmations(const struct node *n, uint64_t stamp);

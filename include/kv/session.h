@@ -62,6 +62,10 @@ bool session_finished(const struct session *s);
 /* Releases the held replies whose promise is kept or whose time is over. Called by the node. */
 void session_release(struct session *s, struct moment now);
 
+/* The replies that have not left would promise what is not so: they are discarded, the client gets
+ * this error instead, and the connection ends. */
+void session_refuse_output(struct session *s, const char *reason);
+
 /* Whether replies are held. */
 bool session_is_waiting(const struct session *s);
 

@@ -39,8 +39,9 @@
 #define STORAGE_SNAPSHOT_SYNC_BYTES (16u << 20)
 
 /* What one step of a snapshot, and of a recovery, does about. */
-#define STORAGE_SNAPSHOT_STEP_BYTES (128u << 10)
+#define STORAGE_SNAPSHOT_STEP_BYTES (64u << 10)
 #define STORAGE_RECOVER_STEP_BYTES  (256u << 10)
+#define STORAGE_READ_BYTES          (1u << 20)
 
 #define STORAGE_REASON_BYTES 256u
 
@@ -65,8 +66,9 @@ struct storage_file {
     char name[DISK_NAME_BYTES];
     enum storage_file_kind kind;
     uint64_t number;
-    uint64_t bytes; /* that hold data; of a segment being written, as of its end */
+    uint64_t bytes; /* that hold data; of the segment being written 0 until its end */
     bool damaged; /* to be put aside, not removed */
+    bool unused; /* a segment created ahead, of which nothing was ever written */
 };
 
 struct storage_segment {
@@ -79,9 +81,8 @@ struct storage_segment {
 enum recovery_stage {
     RECOVERY_LIST,
     RECOVERY_OPEN, /* the file at `index` comes next */
-    RECOVERY_HEADER,
     RECOVERY_ENTRIES,
-    RECOVERY_ZEROS, /* behind what seems to be the end of a segment there should be nothing */
+    RECOVERY_ZEROS, /* behind what seems to be the end of a segment there should be nothing else */
     RECOVERY_SEARCH, /* for the next entry behind damage */
     RECOVERY_JUDGE, /* all files have been read */
     RECOVERY_SEGMENT, /* the first segment of this run is being created */
@@ -98,16 +99,18 @@ enum recovery_pass {
 struct recovery {
     enum recovery_stage stage;
     enum recovery_pass pass;
-    uint32_t index; /* into storage.files */
+    uint32_t index; /* into storage.files: of the file being read, or the next one */
     struct disk_file *file;
     struct segment_header header;
     uint64_t file_bytes;
     uint64_t offset; /* in the file, of the first byte in `in` */
+    uint64_t file_records;
     struct buffer in;
     uint64_t expected; /* the position at which the next segment has to begin */
     uint64_t synced; /* the greatest position that any mark says was on the disk */
-    bool complete; /* this file has had its end mark */
+    uint64_t position_max; /* beyond all that the files hold */
     struct vector vector, dropped; /* as of the last mark before any damage */
+    struct vector scratch_vector, scratch_dropped;
     struct vector dropped_all; /* of all marks */
     uint64_t forced_stamp;
     uint64_t stamp_max; /* of all vectors' */
@@ -115,11 +118,11 @@ struct recovery {
     bool damaged, torn; /* torn: behind all that was synced, so nothing that was promised is lost */
     uint32_t damaged_index;
     uint64_t damaged_offset, damaged_position;
-    char reason[STORAGE_REASON_BYTES];
+    const char *damage; /* what was found there */
     /* Progress, and the report of --check. */
     uint64_t bytes_total, bytes_read;
-    uint64_t records, records_salvaged;
-    struct moment begun, told;
+    uint64_t records; /* merged, or tried */
+    struct moment begun;
 };
 
 enum snapshot_stage {
@@ -128,6 +131,7 @@ enum snapshot_stage {
     SNAPSHOT_WRITING,
     SNAPSHOT_SYNCING, /* in between; writing goes on after */
     SNAPSHOT_PUBLISHING,
+    SNAPSHOT_ABANDONING, /* it has failed: what there is of it is being removed */
     SNAPSHOT_CLEANING /* removing what it covers */
 };
 
@@ -136,7 +140,8 @@ struct storage_snapshot {
     bool wanted; /* as soon as that can be */
     struct snapshot_scan scan;
     struct disk_file *file;
-    uint64_t number;
+    uint64_t number; /* of the first segment it does not cover, … */
+    uint64_t position; /* … and of that one's first byte */
     uint64_t offset; /* of what was written */
     uint64_t synced; /* of that */
     struct buffer out;
@@ -165,8 +170,11 @@ struct storage {
     struct vector marked, marked_dropped; /* as of the last mark written */
     struct vector appended; /* per origin, the greatest stamp of a record appended */
     uint64_t stamp_written; /* of the node's own writes, the last that is written */
+    uint64_t mark_mono_ms; /* when the last mark was written */
+    uint64_t creation_mono_ms; /* no segment is created before */
 
     struct disk_request sync;
+    bool syncing_ended; /* of the segment that ended, not of the current one */
     struct vector syncing; /* what will survive when that is done … */
     uint64_t syncing_position; /* … and up to where */
     uint64_t synced; /* position before which all is on the disk */
@@ -180,6 +188,7 @@ struct storage {
     struct storage_snapshot snapshot;
     struct disk_request removal;
     bool stopping;
+    bool stopped_synced; /* … and the last mark says that all before it was on the disk */
 
     /* Counters, for INFO. */
     uint64_t bytes_written, syncs, write_errors, snapshots, snapshots_failed;
@@ -196,6 +205,9 @@ void storage_free(struct storage *s);
  * may wait for a request: call it again every turn), 0 done, < 0 it cannot start: `reason` says why,
  * and what would help. With read_only the result is s->recovery, and nothing was changed. */
 int storage_recover(struct storage *s, struct moment now);
+
+/* How far it is, 0 … 100. */
+unsigned storage_recover_percent(const struct storage *s);
 
 /* Makes sure that the next storage_append of that many bytes cannot fail. 0, -ENOMEM; or -ENOSPC when
  * too much waits for a disk that takes no writes. */

@@ -60,6 +60,7 @@ uint64_t store_live_count(const struct store *s); /* those expired but not yet s
 uint64_t store_tombstone_count(const struct store *s);
 uint64_t store_memory_bytes(const struct store *s); /* entries and tables, as asked of the heap */
 uint64_t store_tombstone_bytes(const struct store *s); /* entries of tombstones among these */
+uint64_t store_live_bytes(const struct store *s); /* live records, as encoded */
 
 /* What a record of these sizes takes in the store. */
 uint64_t store_entry_bytes(size_t key_bytes, size_t value_bytes, bool expires);

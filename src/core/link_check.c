@@ -7,6 +7,7 @@
 
 #include "kv/hash.h"
 
+#include <errno.h>
 #include <stdlib.h>
 
 static int compare_entries(const void *a, const void *b)
@@ -49,8 +50,14 @@ static void delete_record(struct link *l, const struct record *rec)
     gone.tombstone = true;
     gone.expires_ms = 0;
     gone.value = bytes_of(NULL, 0);
-    if (store_merge(n->store, &gone, false) < 0) {
-        link_fail(l, "out of memory");
+    /* The entry, and its key with it, is freed by the merge. */
+    buffer_truncate(&n->scratch, 0);
+    buffer_append(&n->scratch, rec->key);
+    gone.key = buffer_bytes(&n->scratch);
+    int outcome = buffer_failed(&n->scratch) ? -ENOMEM : node_merge(n, &gone, false);
+    if (outcome < 0) {
+        buffer_close(&n->scratch);
+        link_fail_merge(l, outcome);
         return;
     }
     l->delta.deleted++;

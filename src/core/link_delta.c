@@ -182,6 +182,12 @@ static void complete_delta(struct link *l)
     if (n->forced_stamp < d->forced_stamp)
         n->forced_stamp = d->forced_stamp;
     link_close_gap(l);
+    if (n->refilling) {
+        n->refilling = false;
+        notice_add(&n->notices, NOTICE_INFO,
+                   "refilled by %s after the damage to the disk: clients are served",
+                   l->member->name);
+    }
     n->counters.deltas_received++;
     n->counters.comparisons_received += d->behind && d->entries > 0;
     if (d->records > 0)

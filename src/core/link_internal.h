@@ -64,6 +64,8 @@ struct link_run {
 /* Merges the records of a payload; those of the stream, if run is given, which they must be in. */
 bool link_merge_records(struct link *l, struct moment now, struct bytes from,
                         const struct link_run *run);
+/* The link ends since a record could not be merged: -ENOMEM or -ENOSPC. */
+void link_fail_merge(struct link *l, int error);
 void link_receiver_tick(struct link *l, struct moment now);
 /* The gap before the live records is closed, as far as the vector now says. */
 void link_close_gap(struct link *l);

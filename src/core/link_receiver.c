@@ -5,6 +5,8 @@
 #include "kv/hash.h"
 #include "kv/mutation.h"
 
+#include <errno.h>
+
 /* --- how to close a gap -------------------------------------------------------------------- */
 
 /* The link on which that origin's own stream flows to this node without a gap before it, or NULL. */
@@ -149,6 +151,15 @@ static void note_seen(struct link *l, const struct record *rec)
         link_fail(l, "it sent more than %u records of one partition", LINK_LIST_ENTRIES_MAX);
 }
 
+void link_fail_merge(struct link *l, int error)
+{
+    if (error == -ENOSPC)
+        link_fail(l, "the disk of %s takes no writes, and too many of its records wait for it",
+                  l->node->config.name);
+    else
+        link_fail(l, "out of memory while merging its records");
+}
+
 /* Merges the records of a payload; those of the stream, if run is given, which they must be in. */
 bool link_merge_records(struct link *l, struct moment now, struct bytes from,
                         const struct link_run *run)
@@ -167,8 +178,9 @@ bool link_merge_records(struct link *l, struct moment now, struct bytes from,
         }
         if (!link_stamp_fits(l, now, rec.stamp))
             return false;
-        if (node_receive(l->node, &rec) != 0) {
-            link_fail(l, "out of memory while merging its records");
+        int error = node_receive(l->node, &rec);
+        if (error != 0) {
+            link_fail_merge(l, error);
             return false;
         }
         if (run == NULL)

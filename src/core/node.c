@@ -3,6 +3,7 @@
 
 #include "kv/check.h"
 #include "kv/mutation.h"
+#include "kv/storage.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -92,11 +93,28 @@ static bool has_readers(const struct node *n)
     return n->members.count > 0 || n->members.address_count > 0;
 }
 
+int node_merge(struct node *n, const struct record *rec, bool covered)
+{
+    int error = n->storage == NULL ? 0 : storage_reserve(n->storage, record_bytes(rec));
+    if (error != 0)
+        return error;
+    int outcome = store_merge(n->store, rec, covered);
+    if (outcome == STORE_MERGED && n->storage != NULL)
+        storage_append(n->storage, rec);
+    return outcome;
+}
+
+bool node_is_durable(const struct node *n, uint64_t stamp)
+{
+    return n->storage == NULL || n->storage->config.sync != STORAGE_SYNC_ALWAYS ||
+           vector_covers(&n->durable, n->config.origin, stamp);
+}
+
 int node_write(struct node *n, struct moment now, struct record *rec)
 {
     rec->origin = n->config.origin;
     rec->stamp = stamp_next(&n->clock, now.wall_ms);
-    int outcome = store_merge(n->store, rec, false);
+    int outcome = node_merge(n, rec, false);
     if (outcome < 0)
         return outcome;
     CHECK(outcome == STORE_MERGED);
@@ -126,7 +144,7 @@ static bool is_covered(const struct node *n, const struct record *rec)
 
 int node_receive(struct node *n, const struct record *rec)
 {
-    int outcome = store_merge(n->store, rec, is_covered(n, rec));
+    int outcome = node_merge(n, rec, is_covered(n, rec));
     if (outcome < 0)
         return outcome;
     if (!MUTATED(STAMPS_NOT_OBSERVED))

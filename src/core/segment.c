@@ -28,9 +28,9 @@ enum {
     MARK_AT_RECORDS = 36,
     MARK_AT_VECTORS = 44
 };
-#define MARK_FLAGS        0x80u
-#define MARK_PAYLOAD_MIN  (MARK_AT_VECTORS - SEGMENT_PREFIX_BYTES + 2 * 4u)
-#define MARK_PAYLOAD_MAX  (MARK_PAYLOAD_MIN + 2 * 16u * VECTOR_ORIGINS_MAX)
+#define MARK_FLAGS       0x80u
+#define MARK_PAYLOAD_MIN (MARK_AT_VECTORS - SEGMENT_PREFIX_BYTES + 2 * 4u)
+#define MARK_PAYLOAD_MAX (MARK_PAYLOAD_MIN + 2 * 16u * VECTOR_ORIGINS_MAX)
 _Static_assert(MARK_FLAGS > RECORD_EXPIRES, "no record has the flags of a mark");
 
 void segment_header_encode(const struct segment_header *h, uint8_t at[SEGMENT_HEADER_BYTES])
@@ -120,8 +120,8 @@ int64_t segment_entry_claims(struct bytes from)
         return 0;
     if (at[MARK_AT_FLAGS] == MARK_FLAGS) {
         uint32_t payload = get_u32(at + MARK_AT_PAYLOAD_BYTES);
-        bool fits = payload >= MARK_PAYLOAD_MIN && payload <= MARK_PAYLOAD_MAX &&
-                    get_u16(at + 8) == 0;
+        bool fits =
+            payload >= MARK_PAYLOAD_MIN && payload <= MARK_PAYLOAD_MAX && get_u16(at + 8) == 0;
         return fits ? (int64_t)(SEGMENT_PREFIX_BYTES + payload) : -EBADMSG;
     }
     if (all_zero(at, SEGMENT_PREFIX_BYTES))

@@ -94,8 +94,13 @@ static void hold_reply(struct session *s, struct moment now, const struct comman
     buffer_append(&s->holds, bytes_of(&hold, sizeof hold));
     if (list_is_empty(&s->waiting))
         list_push_back(&s->node->waiting, &s->waiting);
-    if (s->node->acks_wanted < wait->stamp)
+    if (wait->peers > 0 && s->node->acks_wanted < wait->stamp)
         s->node->acks_wanted = wait->stamp;
+}
+
+static bool is_synced(const struct session *s, const struct hold *hold)
+{
+    return !hold->wait.synced || node_is_durable(s->node, hold->wait.stamp);
 }
 
 static void answer_hold(struct session *s, const struct hold *hold, uint32_t confirmed)
@@ -103,6 +108,9 @@ static void answer_hold(struct session *s, const struct hold *hold, uint32_t con
     struct reply reply = {.out = &s->out};
     if (hold->wait.counts)
         reply_number(&reply, confirmed);
+    else if (!is_synced(s, hold))
+        reply_error(&reply, "the disk has not confirmed the write in time (--fsync always); the "
+                            "write stands in this node's memory");
     else if (confirmed >= hold->wait.peers)
         buffer_append(&s->out, bytes_of(buffer_bytes(&s->held).data, hold->success_bytes));
     else
@@ -122,7 +130,8 @@ void session_release(struct session *s, struct moment now)
     while (has_holds(s) && !s->failed) {
         const struct hold *hold = first_hold(s);
         uint32_t confirmed = node_confirmations(s->node, hold->wait.stamp);
-        if (confirmed < hold->wait.peers && now.mono_ms < hold->deadline_mono_ms)
+        bool kept = confirmed >= hold->wait.peers && is_synced(s, hold);
+        if (!kept && now.mono_ms < hold->deadline_mono_ms)
             return;
         answer_hold(s, hold, confirmed);
         buffer_consume(&s->holds, sizeof *hold);
@@ -131,6 +140,20 @@ void session_release(struct session *s, struct moment now)
     list_remove(&s->waiting);
     buffer_close(&s->held);
     buffer_close(&s->holds);
+}
+
+void session_refuse_output(struct session *s, const char *reason)
+{
+    list_remove(&s->waiting);
+    buffer_close(&s->held);
+    buffer_close(&s->holds);
+    buffer_close(&s->in);
+    buffer_truncate(&s->out, 0);
+    reply_error(&(struct reply){.out = &s->out}, "%s", reason);
+    s->last_write = 0; /* nothing is owed for it any more */
+    s->closing = true;
+    note_failure(s);
+    make_ready(s);
 }
 
 bool session_is_waiting(const struct session *s)
@@ -171,12 +194,15 @@ static void run_words(struct session *s, struct moment now, const struct command
                                 .reply = &reply};
     command_run(&call);
     if (call.written != 0) {
+        uint32_t peers = s->node->config.min_acks;
+        bool synced = !node_is_durable(s->node, call.written);
         s->last_write = call.written;
-        if (s->node->config.min_acks > 0)
-            call.wait = (struct command_wait){.wanted = true,
-                                              .stamp = call.written,
-                                              .peers = s->node->config.min_acks,
-                                              .timeout_ms = s->node->config.ack_timeout_ms};
+        call.wait =
+            (struct command_wait){.wanted = peers > 0 || synced,
+                                  .stamp = call.written,
+                                  .peers = peers,
+                                  .timeout_ms = peers > 0 ? s->node->config.ack_timeout_ms : 0,
+                                  .synced = synced};
     }
     s->closing = s->closing || call.quit;
     size_t added = buffer_size(out) - before;

@@ -63,6 +63,7 @@ struct store {
     uint64_t live, tombstones;
     uint64_t memory; /* of entries and of partitions' tables; origins are not counted */
     uint64_t tombstone_memory; /* of which entries of tombstones */
+    uint64_t live_bytes; /* of live records, as encoded */
     struct origin *origins; /* the uthash head, by id */
     struct origin **by_index; /* owned array of borrowed pointers */
     struct origin *origin_last; /* the one asked for last: runs of records share theirs */
@@ -250,6 +251,7 @@ static void count_out(struct store *s, const struct place *at, const struct reco
         s->tombstone_memory -= bytes_for(rec);
     } else {
         s->live--;
+        s->live_bytes -= record_bytes(rec);
         at->partition->digest -= record_digest(at->key_hash, rec);
     }
 }
@@ -263,6 +265,7 @@ static void count_in(struct store *s, const struct place *at, const struct recor
             at->partition->tombstone_min = rec->stamp;
     } else {
         s->live++;
+        s->live_bytes += record_bytes(rec);
         at->partition->digest += record_digest(at->key_hash, rec);
     }
     if (at->partition->stamp_max < rec->stamp)
@@ -441,6 +444,11 @@ uint64_t store_memory_bytes(const struct store *s)
 uint64_t store_tombstone_bytes(const struct store *s)
 {
     return s->tombstone_memory;
+}
+
+uint64_t store_live_bytes(const struct store *s)
+{
+    return s->live_bytes;
 }
 
 uint64_t store_partition_digest(const struct store *s, uint32_t partition)

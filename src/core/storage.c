@@ -1,0 +1,557 @@
+/* The journal on disk: batches, marks, syncs, segments. */
+#include "storage_internal.h"
+
+#include "kv/check.h"
+#include "kv/node.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+
+/* A batch's memory that is kept for the next one. */
+#define BATCH_BYTES_KEPT (1u << 20)
+
+/* Beyond a segment's size, so that the end of one need not ask for space. */
+#define SEGMENT_SLACK_BYTES (64u << 10)
+
+/* A mark without records, for what the vector covers meanwhile: not more often. */
+#define MARK_ALONE_MS 1000u
+
+/* At a clean stop, a snapshot of so little data costs nobody a wait. */
+#define CHEAP_SNAPSHOT_BYTES (16u << 20)
+
+struct storage *storage_new(struct node *n, struct disk *d, const struct storage_config *config)
+{
+    struct storage *s = heap_zalloc(n->heap, sizeof *s);
+    if (s == NULL)
+        return NULL;
+    CHECK(config->segment_bytes >= STORAGE_SEGMENT_BYTES_MIN || config->read_only);
+    s->node = n;
+    s->disk = d;
+    s->heap = n->heap;
+    s->config = *config;
+    buffer_init(&s->files, s->heap);
+    buffer_init(&s->batch, s->heap);
+    vector_init(&s->marked, s->heap);
+    vector_init(&s->marked_dropped, s->heap);
+    vector_init(&s->appended, s->heap);
+    vector_init(&s->syncing, s->heap);
+    storage_snapshot_init(s);
+    storage_recover_init(s);
+    n->storage = s;
+    n->loading = true;
+    return s;
+}
+
+static void close_file(struct storage *s, struct disk_file **f)
+{
+    if (*f != NULL)
+        s->disk->close(s->disk, *f);
+    *f = NULL;
+}
+
+void storage_free(struct storage *s)
+{
+    CHECK(!s->sync.busy && !s->creation.busy && !s->removal.busy && !s->snapshot.request.busy);
+    storage_snapshot_close(s);
+    storage_recover_close(s);
+    close_file(s, &s->current.file);
+    close_file(s, &s->ended.file);
+    close_file(s, &s->next);
+    buffer_close(&s->files);
+    buffer_close(&s->batch);
+    vector_close(&s->marked);
+    vector_close(&s->marked_dropped);
+    vector_close(&s->appended);
+    vector_close(&s->syncing);
+    s->node->storage = NULL;
+    heap_free(s->heap, s);
+}
+
+/* --- files --------------------------------------------------------------------------------- */
+
+void storage_file_name(enum storage_file_kind kind, uint64_t number, char *name)
+{
+    snprintf(name, DISK_NAME_BYTES, "%s-%016" PRIx64,
+             kind == STORAGE_SNAPSHOT ? "snapshot" : "journal", number);
+}
+
+struct storage_file *storage_files(const struct storage *s, size_t *count)
+{
+    *count = buffer_size(&s->files) / sizeof(struct storage_file);
+    return (struct storage_file *)(void *)(s->files.data + s->files.start);
+}
+
+bool storage_add_file(struct storage *s, enum storage_file_kind kind, uint64_t number,
+                      uint64_t bytes)
+{
+    struct storage_file f = {.kind = kind, .number = number, .bytes = bytes};
+    storage_file_name(kind, number, f.name);
+    buffer_append(&s->files, bytes_of(&f, sizeof f));
+    bool added = !buffer_failed(&s->files);
+    s->files.failed = false; /* what it holds is good: the next one may fit */
+    return added;
+}
+
+void storage_begin(struct storage *s, struct disk_request *r, enum disk_operation operation,
+                   const char *name, const char *new_name)
+{
+    CHECK(!r->busy);
+    r->operation = operation;
+    r->busy = true;
+    snprintf(r->name, sizeof r->name, "%s", name == NULL ? "" : name);
+    snprintf(r->new_name, sizeof r->new_name, "%s", new_name == NULL ? "" : new_name);
+    s->disk->begin(s->disk, r);
+}
+
+int storage_write_all(struct storage *s, struct disk_file *f, uint64_t offset, struct bytes bytes)
+{
+    while (bytes.size > 0) {
+        int64_t written = s->disk->write(s->disk, f, offset, bytes);
+        if (written < 0)
+            return (int)written;
+        offset += (uint64_t)written;
+        bytes = bytes_after(bytes, (size_t)written);
+        s->bytes_written += (uint64_t)written;
+    }
+    return 0;
+}
+
+/* --- segments ------------------------------------------------------------------------------ */
+
+static uint64_t position_of(const struct storage_segment *segment)
+{
+    return segment->start + segment->bytes;
+}
+
+void storage_create_segment(struct storage *s, uint64_t number)
+{
+    char name[DISK_NAME_BYTES];
+    if (s->creation.busy || s->next != NULL)
+        return;
+    storage_file_name(STORAGE_JOURNAL, number, name);
+    s->creation.bytes = s->config.segment_bytes + SEGMENT_SLACK_BYTES;
+    storage_begin(s, &s->creation, DISK_CREATE, name, NULL);
+}
+
+static void segment_created(struct storage *s, int status, struct moment now)
+{
+    if (status == 0) {
+        s->next = s->creation.file;
+        return;
+    }
+    s->creation_mono_ms = now.mono_ms + STORAGE_SNAPSHOT_RETRY_MS;
+    s->snapshot.wanted = s->snapshot.wanted && !s->stopping;
+    notice_add(&s->node->notices, NOTICE_WARN,
+               "disk: cannot create %s: %s; going on in the segment before it", s->creation.name,
+               s->disk->error_text(s->disk, status));
+}
+
+/* The last entry of the current segment: nothing after it counts. */
+static int write_end(struct storage *s)
+{
+    struct buffer out;
+    struct vector none;
+    struct mark mark = {.type = MARK_END,
+                        .position = position_of(&s->current),
+                        .synced = s->synced,
+                        .forced_stamp = s->node->forced_stamp,
+                        .records = s->records};
+    vector_init(&none, s->heap);
+    buffer_init(&out, s->heap);
+    mark_encode(&mark, &none, &none, &out);
+    int error = buffer_failed(&out)
+                    ? -ENOMEM
+                    : storage_write_all(s, s->current.file, s->current.bytes, buffer_bytes(&out));
+    uint64_t size = buffer_size(&out);
+    buffer_close(&out);
+    if (error == 0)
+        s->current.bytes += size;
+    return error;
+}
+
+static int write_header(struct storage *s, uint64_t number, uint64_t position, uint64_t wall_ms)
+{
+    uint8_t header[SEGMENT_HEADER_BYTES];
+    struct segment_header h = {.kind = SEGMENT_JOURNAL,
+                               .number = number,
+                               .position = position,
+                               .created_ms = wall_ms,
+                               .origin = s->node->config.origin};
+    segment_header_encode(&h, header);
+    return storage_write_all(s, s->next, 0, bytes_of(header, sizeof header));
+}
+
+/* The size of the current segment, among the files, as of its end. */
+static void note_end(struct storage *s)
+{
+    size_t count;
+    struct storage_file *files = storage_files(s, &count);
+    for (size_t i = 0; i < count; i++) {
+        if (files[i].kind == STORAGE_JOURNAL && files[i].number == s->current.number)
+            files[i].bytes = s->current.bytes;
+    }
+}
+
+int storage_rotate(struct storage *s)
+{
+    struct storage_segment old = s->current;
+    uint64_t number = old.number + 1;
+    if (s->next == NULL || s->ended.file != NULL)
+        return -EBUSY;
+    int error = old.file == NULL ? 0 : write_end(s);
+    if (error == 0)
+        error =
+            write_header(s, number, position_of(&s->current), stamp_wall_ms(s->node->clock.last));
+    if (error == 0 && !storage_add_file(s, STORAGE_JOURNAL, number, 0))
+        error = -ENOMEM;
+    if (error != 0) {
+        s->current = old; /* what was written behind its end is written over */
+        return error;
+    }
+    if (old.file != NULL) {
+        note_end(s);
+        /* What was preallocated and not used. A failure costs space alone. */
+        (void)s->disk->truncate(s->disk, s->current.file, s->current.bytes);
+        s->ended = s->current;
+    }
+    s->current = (struct storage_segment){.file = s->next,
+                                          .number = number,
+                                          .start = position_of(&s->current),
+                                          .bytes = SEGMENT_HEADER_BYTES};
+    s->next = NULL;
+    s->records = 0;
+    return 0;
+}
+
+/* --- the batch ----------------------------------------------------------------------------- */
+
+int storage_reserve(struct storage *s, size_t bytes)
+{
+    if (s->error != 0 && buffer_size(&s->batch) + bytes > STORAGE_BATCH_BYTES_MAX)
+        return -ENOSPC;
+    if (buffer_reserve(&s->batch, bytes) != NULL)
+        return 0;
+    s->batch.failed = false; /* what it holds is good */
+    return -ENOMEM;
+}
+
+/* Remembers per origin what was appended last; without memory the vector is marked with the next
+ * record of the origin. */
+static void note_appended(struct storage *s, const struct record *rec)
+{
+    (void)vector_advance(&s->appended, rec->origin, rec->stamp);
+}
+
+void storage_append(struct storage *s, const struct record *rec)
+{
+    size_t size = record_bytes(rec);
+    uint8_t *at = buffer_reserve(&s->batch, size);
+    CHECK(at != NULL); /* it was reserved */
+    record_encode(rec, at);
+    buffer_added(&s->batch, size);
+    s->batch_records++;
+    note_appended(s, rec);
+}
+
+/* What `ours` has more than `told`. */
+static int changes_since(const struct vector *ours, const struct vector *told,
+                         struct vector *changes)
+{
+    for (uint32_t i = 0; i < ours->count; i++) {
+        const struct vector_entry *e = &ours->entries[i];
+        int error = vector_covers(told, e->origin, e->stamp)
+                        ? 0
+                        : vector_advance(changes, e->origin, e->stamp);
+        if (error != 0)
+            return error;
+    }
+    return 0;
+}
+
+struct changes {
+    struct vector vector, dropped;
+};
+
+/* Appends a mark of what has changed since the last one. */
+static int append_mark(struct storage *s, struct changes *c)
+{
+    const struct node *n = s->node;
+    struct mark mark = {.type = MARK_VECTOR,
+                        .position = position_of(&s->current) + buffer_size(&s->batch),
+                        .synced = s->synced,
+                        .forced_stamp = n->forced_stamp,
+                        .records = s->records + s->batch_records};
+    int error = changes_since(&n->vector, &s->marked, &c->vector);
+    if (error == 0)
+        error = changes_since(&n->dropped, &s->marked_dropped, &c->dropped);
+    if (error != 0)
+        return error;
+    mark_encode(&mark, &c->vector, &c->dropped, &s->batch);
+    if (!buffer_failed(&s->batch))
+        return 0;
+    s->batch.failed = false;
+    return -ENOMEM;
+}
+
+static void batch_written(struct storage *s, const struct changes *c, struct moment now)
+{
+    s->current.bytes += buffer_size(&s->batch);
+    s->records += s->batch_records;
+    s->batch_records = 0;
+    if (s->batch.capacity > BATCH_BYTES_KEPT)
+        buffer_close(&s->batch);
+    else
+        buffer_truncate(&s->batch, 0);
+    /* Out of memory: the next mark says it again. */
+    (void)vector_merge(&s->marked, &c->vector);
+    (void)vector_merge(&s->marked_dropped, &c->dropped);
+    s->stamp_written = s->node->last_write;
+    s->mark_mono_ms = now.mono_ms;
+}
+
+static int write_batch(struct storage *s, struct moment now)
+{
+    if (s->current.bytes >= s->config.segment_bytes) {
+        int error = storage_rotate(s);
+        if (error != 0 && error != -EBUSY)
+            return error;
+    }
+    struct changes c;
+    size_t records_bytes = buffer_size(&s->batch);
+    vector_init(&c.vector, s->heap);
+    vector_init(&c.dropped, s->heap);
+    int error = append_mark(s, &c);
+    if (error == 0)
+        error = storage_write_all(s, s->current.file, s->current.bytes, buffer_bytes(&s->batch));
+    if (error == 0) {
+        batch_written(s, &c, now);
+    } else {
+        /* The mark is made anew. What was written in part is cut off, or else written over. */
+        buffer_truncate(&s->batch, records_bytes);
+        (void)s->disk->truncate(s->disk, s->current.file, s->current.bytes);
+    }
+    vector_close(&c.vector);
+    vector_close(&c.dropped);
+    return error;
+}
+
+static void note_outcome(struct storage *s, int error, struct moment now)
+{
+    if (error != 0) {
+        s->write_errors++;
+        s->retry_mono_ms = now.mono_ms + STORAGE_RETRY_MS;
+        if (s->error != error)
+            notice_add(
+                &s->node->notices, NOTICE_WARN,
+                "disk: writing the journal failed: %s; client writes are refused, reads go on; "
+                "trying again every second",
+                s->disk->error_text(s->disk, error));
+    } else if (s->error != 0) {
+        notice_add(&s->node->notices, NOTICE_INFO,
+                   "disk: it can be written again; client writes are taken");
+    }
+    s->error = error;
+}
+
+/* --- syncs --------------------------------------------------------------------------------- */
+
+/* Of the segment that ended first: nothing in the current one counts without it. */
+static void begin_sync(struct storage *s, struct moment now)
+{
+    if (s->sync.busy || s->fatal)
+        return;
+    s->syncing_ended = s->ended.file != NULL;
+    if (s->syncing_ended) {
+        s->sync.file = s->ended.file;
+    } else {
+        if (position_of(&s->current) == s->synced || vector_copy(&s->syncing, &s->marked) != 0)
+            return;
+        s->syncing_position = position_of(&s->current);
+        s->sync.file = s->current.file;
+    }
+    s->sync_mono_ms = now.mono_ms;
+    s->syncs++;
+    storage_begin(s, &s->sync, DISK_SYNC, NULL, NULL);
+}
+
+static void fail_for_good(struct storage *s, int status)
+{
+    s->fatal = true;
+    snprintf(
+        s->reason, sizeof s->reason,
+        "disk: a sync of the journal failed: %s. What the kernel has dropped by that cannot be "
+        "known, so this node ends here; start it again once the disk is sound",
+        s->disk->error_text(s->disk, status));
+}
+
+static void sync_done(struct storage *s, int status, struct moment now)
+{
+    if (status != 0) {
+        fail_for_good(s, status);
+        return;
+    }
+    if (s->syncing_ended) {
+        s->synced = position_of(&s->ended);
+        close_file(s, &s->ended.file);
+        begin_sync(s, now);
+        return;
+    }
+    s->synced = s->syncing_position;
+    if (node_synced(s->node, &s->syncing) != 0)
+        notice_add(&s->node->notices, NOTICE_WARN,
+                   "out of memory: what the last sync made durable is told with the next one");
+    s->node->acks_arrived = true; /* replies may have waited for it */
+    if (s->config.sync == STORAGE_SYNC_ALWAYS || s->ended.file != NULL)
+        begin_sync(s, now);
+}
+
+/* --- what is due --------------------------------------------------------------------------- */
+
+int storage_flush(struct storage *s, struct moment now)
+{
+    if (!storage_has_batch(s) || s->fatal)
+        return s->error;
+    if (s->error != 0 && now.mono_ms < s->retry_mono_ms)
+        return s->error;
+    note_outcome(s, write_batch(s, now), now);
+    if (s->error == 0 && s->config.sync == STORAGE_SYNC_ALWAYS)
+        begin_sync(s, now);
+    return s->error;
+}
+
+bool storage_has_written(const struct storage *s, uint64_t stamp)
+{
+    return stamp <= s->stamp_written;
+}
+
+/* Whether a mark would vouch for something that was appended before it was covered; or tell of
+ * tombstones that are gone. */
+static bool mark_is_due(const struct storage *s, struct moment now)
+{
+    const struct node *n = s->node;
+    if (now.mono_ms - s->mark_mono_ms < MARK_ALONE_MS || s->error != 0)
+        return false;
+    if (!vector_covers_vector(&s->marked_dropped, &n->dropped))
+        return true;
+    for (uint32_t i = 0; i < s->appended.count; i++) {
+        const struct vector_entry *e = &s->appended.entries[i];
+        uint64_t marked = vector_get(&s->marked, e->origin);
+        if (marked < e->stamp && vector_get(&n->vector, e->origin) > marked)
+            return true;
+    }
+    return false;
+}
+
+static void sync_when_due(struct storage *s, struct moment now)
+{
+    static const uint64_t pauses[] = {[STORAGE_SYNC_ALWAYS] = 0,
+                                      [STORAGE_SYNC_EVERYSEC] = STORAGE_EVERYSEC_MS,
+                                      [STORAGE_SYNC_NO] = STORAGE_LAZY_MS};
+    uint64_t pause_ms = s->stopping ? 0 : pauses[s->config.sync];
+    if (s->ended.file != NULL || now.mono_ms - s->sync_mono_ms >= pause_ms)
+        begin_sync(s, now);
+}
+
+static void create_ahead(struct storage *s, struct moment now)
+{
+    bool half_full = s->current.bytes >= s->config.segment_bytes / 2;
+    if ((half_full || s->snapshot.wanted) && !s->stopping && now.mono_ms >= s->creation_mono_ms)
+        storage_create_segment(s, s->current.number + 1);
+}
+
+/* The last mark says that everything before it is on the disk: then the next start knows that damage
+ * to it is no torn tail. */
+static void mark_the_stop(struct storage *s, struct moment now)
+{
+    bool snapshots = s->snapshot.wanted || s->snapshot.stage != SNAPSHOT_IDLE;
+    if (!s->stopping || s->stopped_synced || snapshots || s->sync.busy || storage_has_batch(s) ||
+        s->synced != position_of(&s->current))
+        return;
+    note_outcome(s, write_batch(s, now), now);
+    s->stopped_synced = true;
+}
+
+void storage_tick(struct storage *s, struct moment now)
+{
+    if (s->recovery.stage != RECOVERY_DONE || s->fatal || s->config.read_only)
+        return;
+    storage_flush(s, now);
+    if (mark_is_due(s, now))
+        note_outcome(s, write_batch(s, now), now);
+    sync_when_due(s, now);
+    create_ahead(s, now);
+    storage_snapshot_tick(s, now);
+}
+
+void storage_step(struct storage *s, struct moment now)
+{
+    if (s->recovery.stage != RECOVERY_DONE || s->fatal || s->config.read_only)
+        return;
+    create_ahead(s, now);
+    storage_snapshot_step(s, now);
+    mark_the_stop(s, now);
+}
+
+bool storage_is_busy(const struct storage *s)
+{
+    return s->recovery.stage == RECOVERY_DONE && storage_snapshot_is_busy(s);
+}
+
+void storage_done(struct storage *s, struct disk_request *r, int status, struct moment now)
+{
+    CHECK(r->busy);
+    r->busy = false;
+    if (r == &s->sync)
+        sync_done(s, status, now);
+    else if (r == &s->creation)
+        segment_created(s, status, now);
+    else
+        CHECK(storage_snapshot_done(s, r, status, now));
+}
+
+/* --- the end ------------------------------------------------------------------------------- */
+
+void storage_stop(struct storage *s, struct moment now)
+{
+    if (s->recovery.stage != RECOVERY_DONE)
+        return;
+    storage_flush(s, now);
+    bool cheap = storage_snapshot_bytes(s) <= CHEAP_SNAPSHOT_BYTES &&
+                 store_memory_bytes(s->node->store) <= CHEAP_SNAPSHOT_BYTES &&
+                 storage_journal_bytes(s) > 2 * SEGMENT_HEADER_BYTES + s->config.segment_bytes / 2;
+    s->snapshot.wanted = cheap && s->error == 0 && !s->node->refilling;
+    create_ahead(s, now);
+    s->stopping = true;
+    begin_sync(s, now);
+}
+
+bool storage_is_stopped(const struct storage *s)
+{
+    bool busy = s->sync.busy || s->creation.busy || s->removal.busy || s->snapshot.request.busy;
+    if (s->recovery.stage != RECOVERY_DONE || s->fatal)
+        return !busy;
+    if (busy)
+        return false;
+    return s->error != 0 || s->stopped_synced;
+}
+
+uint64_t storage_journal_bytes(const struct storage *s)
+{
+    size_t count;
+    const struct storage_file *files = storage_files(s, &count);
+    uint64_t bytes = s->current.bytes;
+    for (size_t i = 0; i < count; i++)
+        bytes += files[i].kind == STORAGE_JOURNAL ? files[i].bytes : 0;
+    return bytes;
+}
+
+uint64_t storage_snapshot_bytes(const struct storage *s)
+{
+    size_t count;
+    const struct storage_file *files = storage_files(s, &count);
+    uint64_t bytes = 0;
+    for (size_t i = 0; i < count; i++)
+        bytes += files[i].kind == STORAGE_SNAPSHOT ? files[i].bytes : 0;
+    return bytes;
+}
