@@ -41,6 +41,9 @@ int bytes_compare(struct bytes a, struct bytes b);
 /* Equal but for the case of ASCII letters. */
 bool bytes_equal_ignoring_case(struct bytes a, struct bytes b);
 
+/* Whether all of them are 0. */
+bool bytes_are_zero(struct bytes b);
+
 /* A whole decimal number with nothing around it. False (and *out untouched) for anything else,
  * and for what does not fit. */
 bool bytes_parse_u64(struct bytes text, uint64_t *out);

@@ -26,6 +26,15 @@ bool bytes_equal_ignoring_case(struct bytes a, struct bytes b)
     return true;
 }
 
+bool bytes_are_zero(struct bytes b)
+{
+    for (size_t i = 0; i < b.size; i++) {
+        if (b.data[i] != 0)
+            return false;
+    }
+    return true;
+}
+
 bool bytes_parse_u64(struct bytes text, uint64_t *out)
 {
     uint64_t value = 0;

@@ -104,15 +104,6 @@ int mark_vectors(const struct mark *m, struct vector *vector, struct vector *dro
     return (size_t)size == rest.size ? 0 : -EBADMSG;
 }
 
-static bool all_zero(const uint8_t *at, size_t size)
-{
-    for (size_t i = 0; i < size; i++) {
-        if (at[i] != 0)
-            return false;
-    }
-    return true;
-}
-
 int64_t segment_entry_claims(struct bytes from)
 {
     const uint8_t *at = from.data;
@@ -124,7 +115,7 @@ int64_t segment_entry_claims(struct bytes from)
             payload >= MARK_PAYLOAD_MIN && payload <= MARK_PAYLOAD_MAX && get_u16(at + 8) == 0;
         return fits ? (int64_t)(SEGMENT_PREFIX_BYTES + payload) : -EBADMSG;
     }
-    if (all_zero(at, SEGMENT_PREFIX_BYTES))
+    if (bytes_are_zero(bytes_of(at, SEGMENT_PREFIX_BYTES)))
         return SEGMENT_PREFIX_BYTES;
     struct record rec;
     /* With no more than the header it judges the header alone. */
@@ -161,7 +152,7 @@ int64_t segment_entry_decode(struct segment_entry *e, struct bytes from)
         e->kind = ENTRY_MARK;
         return decode_mark(&e->mark, from, (size_t)size);
     }
-    if (all_zero(from.data, SEGMENT_PREFIX_BYTES)) {
+    if (bytes_are_zero(bytes_of(from.data, SEGMENT_PREFIX_BYTES))) {
         e->kind = ENTRY_ZEROS;
         return size;
     }

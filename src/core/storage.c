@@ -11,9 +11,6 @@
 /* A batch's memory that is kept for the next one. */
 #define BATCH_BYTES_KEPT (1u << 20)
 
-/* Beyond a segment's size, so that the end of one need not ask for space. */
-#define SEGMENT_SLACK_BYTES (64u << 10)
-
 /* A mark without records, for what the vector covers meanwhile: not more often. */
 #define MARK_ALONE_MS 1000u
 
@@ -66,162 +63,6 @@ void storage_free(struct storage *s)
     vector_close(&s->syncing);
     s->node->storage = NULL;
     heap_free(s->heap, s);
-}
-
-/* --- files --------------------------------------------------------------------------------- */
-
-void storage_file_name(enum storage_file_kind kind, uint64_t number, char *name)
-{
-    snprintf(name, DISK_NAME_BYTES, "%s-%016" PRIx64,
-             kind == STORAGE_SNAPSHOT ? "snapshot" : "journal", number);
-}
-
-struct storage_file *storage_files(const struct storage *s, size_t *count)
-{
-    *count = buffer_size(&s->files) / sizeof(struct storage_file);
-    return (struct storage_file *)(void *)(s->files.data + s->files.start);
-}
-
-bool storage_add_file(struct storage *s, enum storage_file_kind kind, uint64_t number,
-                      uint64_t bytes)
-{
-    struct storage_file f = {.kind = kind, .number = number, .bytes = bytes};
-    storage_file_name(kind, number, f.name);
-    buffer_append(&s->files, bytes_of(&f, sizeof f));
-    bool added = !buffer_failed(&s->files);
-    s->files.failed = false; /* what it holds is good: the next one may fit */
-    return added;
-}
-
-void storage_begin(struct storage *s, struct disk_request *r, enum disk_operation operation,
-                   const char *name, const char *new_name)
-{
-    CHECK(!r->busy);
-    r->operation = operation;
-    r->busy = true;
-    snprintf(r->name, sizeof r->name, "%s", name == NULL ? "" : name);
-    snprintf(r->new_name, sizeof r->new_name, "%s", new_name == NULL ? "" : new_name);
-    s->disk->begin(s->disk, r);
-}
-
-int storage_write_all(struct storage *s, struct disk_file *f, uint64_t offset, struct bytes bytes)
-{
-    while (bytes.size > 0) {
-        int64_t written = s->disk->write(s->disk, f, offset, bytes);
-        if (written < 0)
-            return (int)written;
-        offset += (uint64_t)written;
-        bytes = bytes_after(bytes, (size_t)written);
-        s->bytes_written += (uint64_t)written;
-    }
-    return 0;
-}
-
-/* --- segments ------------------------------------------------------------------------------ */
-
-static uint64_t position_of(const struct storage_segment *segment)
-{
-    return segment->start + segment->bytes;
-}
-
-void storage_create_segment(struct storage *s, uint64_t number)
-{
-    char name[DISK_NAME_BYTES];
-    if (s->creation.busy || s->next != NULL)
-        return;
-    storage_file_name(STORAGE_JOURNAL, number, name);
-    s->creation.bytes = s->config.segment_bytes + SEGMENT_SLACK_BYTES;
-    storage_begin(s, &s->creation, DISK_CREATE, name, NULL);
-}
-
-static void segment_created(struct storage *s, int status, struct moment now)
-{
-    if (status == 0) {
-        s->next = s->creation.file;
-        return;
-    }
-    s->creation_mono_ms = now.mono_ms + STORAGE_SNAPSHOT_RETRY_MS;
-    s->snapshot.wanted = s->snapshot.wanted && !s->stopping;
-    notice_add(&s->node->notices, NOTICE_WARN,
-               "disk: cannot create %s: %s; going on in the segment before it", s->creation.name,
-               s->disk->error_text(s->disk, status));
-}
-
-/* The last entry of the current segment: nothing after it counts. */
-static int write_end(struct storage *s)
-{
-    struct buffer out;
-    struct vector none;
-    struct mark mark = {.type = MARK_END,
-                        .position = position_of(&s->current),
-                        .synced = s->synced,
-                        .forced_stamp = s->node->forced_stamp,
-                        .records = s->records};
-    vector_init(&none, s->heap);
-    buffer_init(&out, s->heap);
-    mark_encode(&mark, &none, &none, &out);
-    int error = buffer_failed(&out)
-                    ? -ENOMEM
-                    : storage_write_all(s, s->current.file, s->current.bytes, buffer_bytes(&out));
-    uint64_t size = buffer_size(&out);
-    buffer_close(&out);
-    if (error == 0)
-        s->current.bytes += size;
-    return error;
-}
-
-static int write_header(struct storage *s, uint64_t number, uint64_t position, uint64_t wall_ms)
-{
-    uint8_t header[SEGMENT_HEADER_BYTES];
-    struct segment_header h = {.kind = SEGMENT_JOURNAL,
-                               .number = number,
-                               .position = position,
-                               .created_ms = wall_ms,
-                               .origin = s->node->config.origin};
-    segment_header_encode(&h, header);
-    return storage_write_all(s, s->next, 0, bytes_of(header, sizeof header));
-}
-
-/* The size of the current segment, among the files, as of its end. */
-static void note_end(struct storage *s)
-{
-    size_t count;
-    struct storage_file *files = storage_files(s, &count);
-    for (size_t i = 0; i < count; i++) {
-        if (files[i].kind == STORAGE_JOURNAL && files[i].number == s->current.number)
-            files[i].bytes = s->current.bytes;
-    }
-}
-
-int storage_rotate(struct storage *s)
-{
-    struct storage_segment old = s->current;
-    uint64_t number = old.number + 1;
-    if (s->next == NULL || s->ended.file != NULL)
-        return -EBUSY;
-    int error = old.file == NULL ? 0 : write_end(s);
-    if (error == 0)
-        error =
-            write_header(s, number, position_of(&s->current), stamp_wall_ms(s->node->clock.last));
-    if (error == 0 && !storage_add_file(s, STORAGE_JOURNAL, number, 0))
-        error = -ENOMEM;
-    if (error != 0) {
-        s->current = old; /* what was written behind its end is written over */
-        return error;
-    }
-    if (old.file != NULL) {
-        note_end(s);
-        /* What was preallocated and not used. A failure costs space alone. */
-        (void)s->disk->truncate(s->disk, s->current.file, s->current.bytes);
-        s->ended = s->current;
-    }
-    s->current = (struct storage_segment){.file = s->next,
-                                          .number = number,
-                                          .start = position_of(&s->current),
-                                          .bytes = SEGMENT_HEADER_BYTES};
-    s->next = NULL;
-    s->records = 0;
-    return 0;
 }
 
 /* --- the batch ----------------------------------------------------------------------------- */
@@ -278,7 +119,7 @@ static int append_mark(struct storage *s, struct changes *c)
 {
     const struct node *n = s->node;
     struct mark mark = {.type = MARK_VECTOR,
-                        .position = position_of(&s->current) + buffer_size(&s->batch),
+                        .position = storage_end_of(&s->current) + buffer_size(&s->batch),
                         .synced = s->synced,
                         .forced_stamp = n->forced_stamp,
                         .records = s->records + s->batch_records};
@@ -365,9 +206,9 @@ static void begin_sync(struct storage *s, struct moment now)
     if (s->syncing_ended) {
         s->sync.file = s->ended.file;
     } else {
-        if (position_of(&s->current) == s->synced || vector_copy(&s->syncing, &s->marked) != 0)
+        if (storage_end_of(&s->current) == s->synced || vector_copy(&s->syncing, &s->marked) != 0)
             return;
-        s->syncing_position = position_of(&s->current);
+        s->syncing_position = storage_end_of(&s->current);
         s->sync.file = s->current.file;
     }
     s->sync_mono_ms = now.mono_ms;
@@ -392,7 +233,7 @@ static void sync_done(struct storage *s, int status, struct moment now)
         return;
     }
     if (s->syncing_ended) {
-        s->synced = position_of(&s->ended);
+        s->synced = storage_end_of(&s->ended);
         close_file(s, &s->ended.file);
         begin_sync(s, now);
         return;
@@ -466,7 +307,7 @@ static void mark_the_stop(struct storage *s, struct moment now)
 {
     bool snapshots = s->snapshot.wanted || s->snapshot.stage != SNAPSHOT_IDLE;
     if (!s->stopping || s->stopped_synced || snapshots || s->sync.busy || storage_has_batch(s) ||
-        s->synced != position_of(&s->current))
+        s->synced != storage_end_of(&s->current))
         return;
     note_outcome(s, write_batch(s, now), now);
     s->stopped_synced = true;
@@ -505,7 +346,7 @@ void storage_done(struct storage *s, struct disk_request *r, int status, struct 
     if (r == &s->sync)
         sync_done(s, status, now);
     else if (r == &s->creation)
-        segment_created(s, status, now);
+        storage_segment_created(s, status, now);
     else
         CHECK(storage_snapshot_done(s, r, status, now));
 }
@@ -534,24 +375,4 @@ bool storage_is_stopped(const struct storage *s)
     if (busy)
         return false;
     return s->error != 0 || s->stopped_synced;
-}
-
-uint64_t storage_journal_bytes(const struct storage *s)
-{
-    size_t count;
-    const struct storage_file *files = storage_files(s, &count);
-    uint64_t bytes = s->current.bytes;
-    for (size_t i = 0; i < count; i++)
-        bytes += files[i].kind == STORAGE_JOURNAL ? files[i].bytes : 0;
-    return bytes;
-}
-
-uint64_t storage_snapshot_bytes(const struct storage *s)
-{
-    size_t count;
-    const struct storage_file *files = storage_files(s, &count);
-    uint64_t bytes = 0;
-    for (size_t i = 0; i < count; i++)
-        bytes += files[i].kind == STORAGE_SNAPSHOT ? files[i].bytes : 0;
-    return bytes;
 }

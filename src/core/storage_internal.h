@@ -5,7 +5,7 @@
 
 #include "kv/storage.h"
 
-/* storage.c */
+/* storage_segment.c */
 /* Begins a request; it must not be busy. Names: NULL = not needed. */
 void storage_begin(struct storage *s, struct disk_request *r, enum disk_operation operation,
                    const char *name, const char *new_name);
@@ -14,16 +14,19 @@ void storage_file_name(enum storage_file_kind kind, uint64_t number, char *name)
 /* Writes all of it at that offset, however many calls it takes. 0 or an error; then some of it may
  * have been written. */
 int storage_write_all(struct storage *s, struct disk_file *f, uint64_t offset, struct bytes bytes);
-/* Begins to create the segment of that number, ahead of its use. */
-void storage_create_segment(struct storage *s, uint64_t number);
-/* Ends the current segment, if there is one, and goes on in the one created ahead. 0, -EBUSY when that is
- * not there yet or the one before is not synced yet, or the error of a write. */
-int storage_rotate(struct storage *s);
 /* All files that are known, oldest first in each kind. */
 struct storage_file *storage_files(const struct storage *s, size_t *count);
 /* Adds one. False when out of memory. */
 bool storage_add_file(struct storage *s, enum storage_file_kind kind, uint64_t number,
                       uint64_t bytes);
+/* The position behind what was written to it. */
+uint64_t storage_end_of(const struct storage_segment *segment);
+/* Begins to create the segment of that number, ahead of its use. */
+void storage_create_segment(struct storage *s, uint64_t number);
+void storage_segment_created(struct storage *s, int status, struct moment now);
+/* Ends the current segment, if there is one, and goes on in the one created ahead. 0, -EBUSY when that is
+ * not there yet or the one before is not synced yet, or the error of a write. */
+int storage_rotate(struct storage *s);
 
 /* storage_snapshot.c */
 void storage_snapshot_init(struct storage *s);
@@ -38,5 +41,25 @@ bool storage_snapshot_done(struct storage *s, struct disk_request *r, int status
 /* storage_recover.c */
 void storage_recover_init(struct storage *s);
 void storage_recover_close(struct storage *s);
+/* Ends the start: says so in s->reason, and returns the error. */
+int recovery_give_up(struct storage *s, int error, const char *doing, const char *name);
+int recovery_out_of_memory(struct storage *s);
+/* By its place in s->files; NULL when there are not so many. */
+struct storage_file *recovery_file(const struct storage *s, uint32_t index);
+/* Done with the file that is open. */
+void recovery_next_file(struct storage *s);
+
+/* storage_list.c: fills s->files, removes what is of no use. 0, or the start has ended. */
+int recovery_list(struct storage *s);
+
+/* storage_read.c: the stages of a recovery that read a file. > 0 go on, < 0 the start has ended. */
+int recovery_read_entries(struct storage *s);
+int recovery_read_zeros(struct storage *s);
+int recovery_search(struct storage *s);
+/* Reads on until there are at least `wanted` bytes, or the file ends. 1, 0 when it has ended before,
+ * or an error. */
+int recovery_fetch(struct storage *s, uint64_t wanted);
+void recovery_consume(struct recovery *r, size_t size);
+void recovery_note_damage(struct storage *s, uint64_t offset, uint64_t position, const char *what);
 
 #endif
