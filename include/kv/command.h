@@ -78,5 +78,7 @@ void command_forget(struct command_call *call);
 void command_wait(struct command_call *call);
 void command_help_reply(struct command_call *call);
 void command_quit(struct command_call *call);
+void command_backup(struct command_call *call);
+void command_restore(struct command_call *call);
 
 #endif

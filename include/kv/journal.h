@@ -58,6 +58,9 @@ uint64_t journal_bytes(const struct journal *j);
  * the ring empties the ring: then every reader is overtaken. */
 void journal_append(struct journal *j, const struct record *rec);
 
+/* Likewise one that has been encoded already. */
+void journal_append_encoded(struct journal *j, uint64_t stamp, struct bytes encoded);
+
 /* Forgets everything up to `stamp` without having held it: for when nobody reads. */
 void journal_skip(struct journal *j, uint64_t stamp);
 

@@ -93,6 +93,7 @@ struct node {
     bool refilling; /* what was read had damage: nobody is served before a peer has compared */
     struct link *delta; /* the one link through which a delta is being received, or NULL */
     uint32_t scans; /* deltas being served */
+    uint32_t backups; /* being sent to clients */
     uint32_t collect_next; /* the partition at which the search for tombstones goes on */
     uint64_t heartbeat_mono_ms;
     uint64_t tick_mono_ms;
@@ -120,6 +121,9 @@ int node_synced(struct node *n, const struct vector *vector);
 /* Stamps a record of this node's clients, merges it and journals it. rec's key, value, expiry and
  * kind are given. 0 with rec's stamp and origin filled in, or -ENOMEM with nothing changed. */
 int node_write(struct node *n, struct moment now, struct record *rec);
+
+/* Whether a write of it stays within --max-memory. */
+bool node_fits_memory(const struct node *n, const struct record *rec);
 
 /* Merges a record that a peer sent. 0; or with nothing changed -ENOMEM, or -ENOSPC when too much waits
  * for a disk that takes no writes. */

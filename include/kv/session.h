@@ -9,6 +9,7 @@
 #include "kv/list.h"
 #include "kv/moment.h"
 
+struct backup;
 struct node;
 
 struct session {
@@ -22,6 +23,7 @@ struct session {
     struct buffer held; /* replies behind the first hold */
     struct buffer holds; /* a queue of struct hold, oldest first */
     uint64_t last_write; /* the stamp of this session's last write, 0 = none */
+    struct backup *backup; /* or restore, that has taken the connection over; owned; NULL = none */
     size_t unsent; /* bytes taken by the shell that it has not sent yet */
     bool input_ended; /* the client will send no more */
     bool closing; /* nothing more is read; the connection ends once all was sent */

@@ -105,6 +105,8 @@ struct recovery {
     uint64_t file_bytes;
     uint64_t offset; /* in the file, of the first byte in `in` */
     uint64_t file_records;
+    const char
+        *suspected; /* what is wrong with this file, unless nothing is in it; NULL = nothing */
     struct buffer in;
     uint64_t expected; /* the position at which the next segment has to begin */
     uint64_t synced; /* the greatest position that any mark says was on the disk */
@@ -213,8 +215,8 @@ unsigned storage_recover_percent(const struct storage *s);
  * too much waits for a disk that takes no writes. */
 int storage_reserve(struct storage *s, size_t bytes);
 
-/* A record that has won its merge. Copied. */
-void storage_append(struct storage *s, const struct record *rec);
+/* A record that has won its merge. Copied. Its encoded bytes are borrowed until the next call. */
+struct bytes storage_append(struct storage *s, const struct record *rec);
 
 /* Whether something waits to be written. */
 static inline bool storage_has_batch(const struct storage *s)

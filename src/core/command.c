@@ -6,6 +6,8 @@
 
 /* Sorted by name: command_find searches by halves. */
 static const struct command commands[] = {
+    {"BACKUP", command_backup, false, 1, 1, 0, 0, 0, "",
+     "take this connection over and send a backup; it ends with that"},
     {"COUNT", command_count, false, 1, 1, 0, 0, 0, "", "the number of keys"},
     {"DEL", command_del, true, 2, LINE_WORDS_MAX, 0, 1, COMMAND_ALL_KEYS, "key [key ...]",
      "delete keys; answers how many there were"},
@@ -26,6 +28,8 @@ static const struct command commands[] = {
      "take a key's expiry away; 1, or 0 if it had none"},
     {"PING", command_ping, false, 1, 2, 1, 0, 0, "[text]", "+PONG, or the text"},
     {"QUIT", command_quit, false, 1, 1, 0, 0, 0, "", "end the connection"},
+    {"RESTORE", command_restore, true, 1, 1, 0, 0, 0, "",
+     "take this connection over and write what a backup sent on it holds"},
     {"SET", command_set, true, 3, 3, 2, 1, 1, "key value", "store a value: the rest of the line"},
     {"SETEX", command_setex, true, 4, 4, 3, 1, 1, "key seconds value",
      "store a value that expires"},

@@ -18,19 +18,6 @@
 #define NO_SECONDS_TEXT "a whole number of seconds, at most 3162240000, was expected, not '%.*s'"
 _Static_assert(EXPIRE_SECONDS_MAX == 3162240000, "the text above names the number");
 
-static bool fits_memory(const struct node *n, const struct record *rec)
-{
-    uint64_t limit = n->config.max_memory_bytes;
-    uint64_t used = store_memory_bytes(n->store);
-    uint64_t wanted = store_entry_bytes(rec->key.size, rec->value.size, rec->expires_ms != 0);
-    struct record old;
-    if (limit == 0 || used + wanted <= limit)
-        return true;
-    if (!store_find(n->store, rec->key, &old))
-        return false;
-    return wanted <= store_entry_bytes(old.key.size, old.value.size, old.expires_ms != 0);
-}
-
 /* Writes a record, or answers why not. */
 static bool write_record(struct command_call *call, struct record *rec)
 {
@@ -54,7 +41,7 @@ static bool write_value(struct command_call *call, struct bytes key, struct byte
                     value.size, n->config.max_value_bytes);
         return false;
     }
-    if (!fits_memory(n, &rec)) {
+    if (!node_fits_memory(n, &rec)) {
         reply_error(call->reply,
                     "memory is full at %" PRIu64 " bytes (--max-memory); delete keys "
                     "or raise the limit",

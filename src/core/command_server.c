@@ -1,4 +1,5 @@
 /* Commands about the connection, the node and its peers. */
+#include "kv/backup.h"
 #include "kv/command.h"
 #include "kv/node.h"
 
@@ -17,6 +18,21 @@ void command_quit(struct command_call *call)
 {
     reply_goodbye(call->reply);
     call->quit = true;
+}
+
+/* Both answer only when they cannot begin; what follows is the session's business. */
+void command_backup(struct command_call *call)
+{
+    call->session->backup = backup_new(call->node, call->now);
+    if (call->session->backup == NULL)
+        reply_error(call->reply, "out of memory");
+}
+
+void command_restore(struct command_call *call)
+{
+    call->session->backup = restore_new(call->node);
+    if (call->session->backup == NULL)
+        reply_error(call->reply, "out of memory");
 }
 
 /* Answers with a text, and frees it. A part of it would be a false answer. */

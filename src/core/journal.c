@@ -83,20 +83,35 @@ static void mark_block(struct journal *j)
     j->mark_count++;
 }
 
-void journal_append(struct journal *j, const struct record *rec)
+/* Where the next record goes, whose bytes are to be put there at once; NULL when it is too large. */
+static uint8_t *place_next(struct journal *j, uint64_t stamp, size_t size)
 {
-    CHECK(rec->stamp > j->last);
-    size_t size = record_bytes(rec);
+    CHECK(stamp > j->last);
     if (size > j->capacity) {
-        journal_skip(j, rec->stamp);
-        return;
+        journal_skip(j, stamp);
+        return NULL;
     }
     make_room(j, size);
     mark_block(j);
-    record_encode(rec, j->ring + j->head % j->capacity);
+    uint8_t *at = j->ring + j->head % j->capacity;
     j->head += size;
     j->records++;
-    j->last = rec->stamp;
+    j->last = stamp;
+    return at;
+}
+
+void journal_append(struct journal *j, const struct record *rec)
+{
+    uint8_t *at = place_next(j, rec->stamp, record_bytes(rec));
+    if (at != NULL)
+        record_encode(rec, at);
+}
+
+void journal_append_encoded(struct journal *j, uint64_t stamp, struct bytes encoded)
+{
+    uint8_t *at = place_next(j, stamp, encoded.size);
+    if (at != NULL)
+        memcpy(at, encoded.data, encoded.size);
 }
 
 /* Past the seam, if the reader stands on it. */

@@ -93,15 +93,23 @@ static bool has_readers(const struct node *n)
     return n->members.count > 0 || n->members.address_count > 0;
 }
 
-int node_merge(struct node *n, const struct record *rec, bool covered)
+/* encoded: out: the record as it goes to the disk; empty when there is none, or it lost. */
+static int merge(struct node *n, const struct record *rec, bool covered, struct bytes *encoded)
 {
     int error = n->storage == NULL ? 0 : storage_reserve(n->storage, record_bytes(rec));
+    *encoded = bytes_of(NULL, 0);
     if (error != 0)
         return error;
     int outcome = store_merge(n->store, rec, covered);
     if (outcome == STORE_MERGED && n->storage != NULL)
-        storage_append(n->storage, rec);
+        *encoded = storage_append(n->storage, rec);
     return outcome;
+}
+
+int node_merge(struct node *n, const struct record *rec, bool covered)
+{
+    struct bytes encoded;
+    return merge(n, rec, covered, &encoded);
 }
 
 bool node_is_durable(const struct node *n, uint64_t stamp)
@@ -110,18 +118,34 @@ bool node_is_durable(const struct node *n, uint64_t stamp)
            vector_covers(&n->durable, n->config.origin, stamp);
 }
 
+bool node_fits_memory(const struct node *n, const struct record *rec)
+{
+    uint64_t limit = n->config.max_memory_bytes;
+    uint64_t used = store_memory_bytes(n->store);
+    uint64_t wanted = store_entry_bytes(rec->key.size, rec->value.size, rec->expires_ms != 0);
+    struct record old;
+    if (limit == 0 || used + wanted <= limit)
+        return true;
+    if (!store_find(n->store, rec->key, &old))
+        return false;
+    return wanted <= store_entry_bytes(old.key.size, old.value.size, old.expires_ms != 0);
+}
+
 int node_write(struct node *n, struct moment now, struct record *rec)
 {
     rec->origin = n->config.origin;
     rec->stamp = stamp_next(&n->clock, now.wall_ms);
-    int outcome = node_merge(n, rec, false);
+    struct bytes encoded;
+    int outcome = merge(n, rec, false, &encoded);
     if (outcome < 0)
         return outcome;
     CHECK(outcome == STORE_MERGED);
-    if (has_readers(n))
-        journal_append(&n->journal, rec);
-    else
+    if (!has_readers(n))
         journal_skip(&n->journal, rec->stamp);
+    else if (encoded.size > 0)
+        journal_append_encoded(&n->journal, rec->stamp, encoded);
+    else
+        journal_append(&n->journal, rec);
     /* The own entry exists since node_new, so this allocates nothing. */
     CHECK(vector_advance(&n->vector, rec->origin, rec->stamp) == 0);
     n->last_write = rec->stamp;

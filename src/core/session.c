@@ -1,11 +1,13 @@
 /* Client sessions: lines in, replies out in their order, some of them later. */
 #include "kv/session.h"
 
+#include "kv/backup.h"
 #include "kv/command.h"
 #include "kv/line.h"
 #include "kv/node.h"
 
 #include <errno.h>
+#include <inttypes.h>
 
 /* A reply in `held` that waits for confirmations. The `success_bytes` after it are its text if
  * they come; then follow `tail_bytes` of replies that wait for nothing themselves. */
@@ -44,6 +46,7 @@ void session_close(struct session *s)
     list_remove(&s->waiting);
     list_remove(&s->ready);
     s->node->session_count--;
+    backup_free(s->backup);
     buffer_close(&s->in);
     buffer_close(&s->out);
     buffer_close(&s->held);
@@ -148,6 +151,8 @@ void session_refuse_output(struct session *s, const char *reason)
     buffer_close(&s->held);
     buffer_close(&s->holds);
     buffer_close(&s->in);
+    backup_free(s->backup);
+    s->backup = NULL;
     buffer_truncate(&s->out, 0);
     reply_error(&(struct reply){.out = &s->out}, "%s", reason);
     s->last_write = 0; /* nothing is owed for it any more */
@@ -178,11 +183,46 @@ uint64_t session_deadline(const struct session *s)
 
 /* --- commands ------------------------------------------------------------------------------ */
 
+static struct buffer *reply_buffer(struct session *s)
+{
+    return has_holds(s) ? &s->held : &s->out;
+}
+
+/* What a reply to a write has to wait for. */
+static struct command_wait promise_of(const struct session *s, uint64_t written)
+{
+    uint32_t peers = s->node->config.min_acks;
+    bool synced = !node_is_durable(s->node, written);
+    return (struct command_wait){.wanted = peers > 0 || synced,
+                                 .stamp = written,
+                                 .peers = peers,
+                                 .timeout_ms = peers > 0 ? s->node->config.ack_timeout_ms : 0,
+                                 .synced = synced};
+}
+
+/* A reply has been put behind the first `before` bytes of reply_buffer: it may leave in its turn, or
+ * has to wait. */
+static void settle_reply(struct session *s, struct moment now, size_t before,
+                         const struct command_wait *wait)
+{
+    bool behind = has_holds(s);
+    struct buffer *out = reply_buffer(s);
+    size_t added = buffer_size(out) - before;
+    if (wait->wanted) {
+        if (!behind) {
+            buffer_append(&s->held, bytes_after(buffer_bytes(out), before));
+            buffer_truncate(out, before);
+        }
+        hold_reply(s, now, wait, added);
+    } else if (behind) {
+        last_hold(s)->tail_bytes += added;
+    }
+}
+
 static void run_words(struct session *s, struct moment now, const struct command *command,
                       const struct bytes *words, size_t count)
 {
-    bool behind = has_holds(s);
-    struct buffer *out = behind ? &s->held : &s->out;
+    struct buffer *out = reply_buffer(s);
     size_t before = buffer_size(out);
     struct reply reply = {.out = out};
     struct command_call call = {.node = s->node,
@@ -194,38 +234,20 @@ static void run_words(struct session *s, struct moment now, const struct command
                                 .reply = &reply};
     command_run(&call);
     if (call.written != 0) {
-        uint32_t peers = s->node->config.min_acks;
-        bool synced = !node_is_durable(s->node, call.written);
         s->last_write = call.written;
-        call.wait =
-            (struct command_wait){.wanted = peers > 0 || synced,
-                                  .stamp = call.written,
-                                  .peers = peers,
-                                  .timeout_ms = peers > 0 ? s->node->config.ack_timeout_ms : 0,
-                                  .synced = synced};
+        call.wait = promise_of(s, call.written);
     }
     s->closing = s->closing || call.quit;
-    size_t added = buffer_size(out) - before;
-    if (call.wait.wanted) {
-        if (!behind) {
-            buffer_append(&s->held, bytes_after(buffer_bytes(out), before));
-            buffer_truncate(out, before);
-        }
-        hold_reply(s, now, &call.wait, added);
-    } else if (behind) {
-        last_hold(s)->tail_bytes += added;
-    }
+    settle_reply(s, now, before, &call.wait);
 }
 
 /* Answers, in its turn, what is no command. */
 static void refuse(struct session *s, const char *reason)
 {
-    bool behind = has_holds(s);
-    struct buffer *out = behind ? &s->held : &s->out;
+    struct buffer *out = reply_buffer(s);
     size_t before = buffer_size(out);
     reply_error(&(struct reply){.out = out}, "%s", reason);
-    if (behind)
-        last_hold(s)->tail_bytes += buffer_size(out) - before;
+    settle_reply(s, (struct moment){0}, before, &(struct command_wait){.wanted = false});
 }
 
 /* What a browser sends when a web page makes it talk to this port. */
@@ -275,14 +297,16 @@ static bool output_is_full(const struct session *s)
 
 bool session_wants_input(const struct session *s)
 {
-    return !s->closing && !s->input_ended && !output_is_full(s);
+    bool held_up =
+        s->backup != NULL && (s->backup->state != BACKUP_RESTORING || restore_is_paused(s->backup));
+    return !s->closing && !s->input_ended && !output_is_full(s) && !held_up;
 }
 
 /* Runs the complete lines at the front of `input`. Returns how many bytes they took. */
 static size_t run_lines(struct session *s, struct moment now, struct bytes input)
 {
     size_t parsed = 0;
-    while (!s->closing && !output_is_full(s)) {
+    while (!s->closing && s->backup == NULL && !output_is_full(s)) {
         struct bytes line, rest = bytes_after(input, parsed);
         size_t taken = line_next(rest, s->in_searched, &line);
         s->in_searched = taken == 0 ? rest.size : 0;
@@ -302,10 +326,61 @@ static size_t run_lines(struct session *s, struct moment now, struct bytes input
     return parsed;
 }
 
+/* --- backups ------------------------------------------------------------------------------- */
+
+static void end_backup(struct session *s)
+{
+    backup_free(s->backup);
+    s->backup = NULL;
+    s->closing = true;
+}
+
+static void send_backup(struct session *s)
+{
+    backup_send(s->backup, &s->out);
+    if (s->backup->state == BACKUP_COMPLETE)
+        end_backup(s);
+    note_failure(s);
+}
+
+/* Its answer promises as much as that of a write. */
+static void answer_restore(struct session *s, struct moment now)
+{
+    const struct backup *b = s->backup;
+    struct buffer *out = reply_buffer(s);
+    size_t before = buffer_size(out);
+    struct command_wait wait = {.wanted = false};
+    if (b->state == BACKUP_COMPLETE)
+        buffer_printf(out, "OK %" PRIu64 " keys\n", b->written);
+    else
+        reply_error(&(struct reply){.out = out}, "%s", b->reason);
+    if (b->stamp != 0) {
+        s->last_write = b->stamp;
+        wait = promise_of(s, b->stamp);
+    }
+    settle_reply(s, now, before, &wait);
+    end_backup(s);
+}
+
+/* Returns how much of `from` is done with. */
+static size_t run_backup(struct session *s, struct moment now, struct bytes from)
+{
+    if (s->backup->state != BACKUP_RESTORING)
+        return from.size; /* whatever was asked behind BACKUP has no place for an answer */
+    size_t taken = restore_read(s->backup, now, from, s->input_ended);
+    if (s->backup->state != BACKUP_RESTORING)
+        answer_restore(s, now);
+    return taken;
+}
+
+/* --- input --------------------------------------------------------------------------------- */
+
 static void run_input(struct session *s, struct moment now, struct bytes arrived)
 {
     struct bytes joined = buffer_join(&s->in, arrived);
-    size_t parsed = run_lines(s, now, joined);
+    size_t parsed = s->backup == NULL ? run_lines(s, now, joined) : 0;
+    if (s->backup != NULL)
+        parsed += run_backup(s, now, bytes_after(joined, parsed));
     buffer_keep_rest(&s->in, joined, parsed);
     note_failure(s);
     if (s->closing)
@@ -330,14 +405,24 @@ void session_read_end(struct session *s, struct moment now)
 static bool can_resume(const struct session *s)
 {
     size_t pending = buffer_size(&s->in);
-    return !s->closing && !s->failed && !output_is_full(s) &&
-           (pending > s->in_searched || (s->input_ended && pending > 0));
+    if (s->closing || s->failed || output_is_full(s))
+        return false;
+    if (s->backup != NULL)
+        return s->backup->state == BACKUP_SENDING ? !has_holds(s) : restore_is_paused(s->backup);
+    return pending > s->in_searched || (s->input_ended && pending > 0);
 }
 
 void session_resume(struct session *s, struct moment now)
 {
-    if (can_resume(s))
-        session_read(s, now, bytes_of(NULL, 0));
+    if (!can_resume(s))
+        return;
+    if (s->backup != NULL && s->backup->state == BACKUP_SENDING) {
+        send_backup(s);
+        return;
+    }
+    if (s->backup != NULL)
+        restore_resume(s->backup);
+    session_read(s, now, bytes_of(NULL, 0));
 }
 
 void session_ask_turn(struct session *s)
@@ -350,6 +435,6 @@ bool session_finished(const struct session *s)
 {
     if (s->failed)
         return true;
-    bool ended = s->closing || (s->input_ended && buffer_size(&s->in) == 0);
+    bool ended = s->closing || (s->input_ended && buffer_size(&s->in) == 0 && s->backup == NULL);
     return ended && buffer_size(&s->out) == 0 && s->unsent == 0 && !has_holds(s);
 }

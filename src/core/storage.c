@@ -84,7 +84,7 @@ static void note_appended(struct storage *s, const struct record *rec)
     (void)vector_advance(&s->appended, rec->origin, rec->stamp);
 }
 
-void storage_append(struct storage *s, const struct record *rec)
+struct bytes storage_append(struct storage *s, const struct record *rec)
 {
     size_t size = record_bytes(rec);
     uint8_t *at = buffer_reserve(&s->batch, size);
@@ -93,6 +93,7 @@ void storage_append(struct storage *s, const struct record *rec)
     buffer_added(&s->batch, size);
     s->batch_records++;
     note_appended(s, rec);
+    return bytes_of(at, size);
 }
 
 /* What `ours` has more than `told`. */

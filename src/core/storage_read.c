@@ -207,6 +207,16 @@ int recovery_read_entries(struct storage *s)
     return 1;
 }
 
+static void something_follows(struct storage *s, uint64_t end)
+{
+    struct recovery *r = &s->recovery;
+    if (r->suspected == NULL)
+        recovery_note_damage(s, end, position_at(r, end), "an entry that is cut short, or missing");
+    else
+        recovery_note_damage(s, 0, r->expected, r->suspected);
+    r->stage = RECOVERY_SEARCH;
+}
+
 /* Zeros up to the end of the file are what was preallocated. Anything else says that something is
  * missing before it, or that an entry was cut short. */
 int recovery_read_zeros(struct storage *s)
@@ -217,9 +227,7 @@ int recovery_read_zeros(struct storage *s)
     for (;;) {
         struct bytes in = buffer_bytes(&r->in);
         if (!bytes_are_zero(in)) {
-            recovery_note_damage(s, end, position_at(r, end),
-                                 "an entry that is cut short, or missing");
-            r->stage = RECOVERY_SEARCH;
+            something_follows(s, end);
             return 1;
         }
         if (at + in.size >= r->file_bytes)
@@ -233,7 +241,12 @@ int recovery_read_zeros(struct storage *s)
         if (got == 0)
             break;
     }
-    end_file(s, end);
+    if (r->suspected != NULL) {
+        recovery_file(s, r->index)->unused = true;
+        recovery_next_file(s);
+    } else {
+        end_file(s, end);
+    }
     return 1;
 }
 

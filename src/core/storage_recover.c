@@ -104,41 +104,27 @@ void recovery_next_file(struct storage *s)
 
 /* --- files --------------------------------------------------------------------------------- */
 
-/* A segment created ahead has zeros for a header. */
-static int is_unused(struct storage *s)
+/* The header is not to be believed. In a segment that is no loss if nothing follows it: it was created
+ * ahead, or was to be begun when a write failed. Else entries are looked for all the same. */
+static void suspect(struct storage *s, const char *what)
 {
     struct recovery *r = &s->recovery;
-    int got = recovery_fetch(s, r->file_bytes < SEGMENT_HEADER_BYTES ? r->file_bytes
-                                                                     : SEGMENT_HEADER_BYTES);
-    if (got < 0)
-        return got;
-    struct bytes in = buffer_bytes(&r->in);
-    return bytes_are_zero(
-        bytes_of(in.data, in.size < SEGMENT_HEADER_BYTES ? in.size : SEGMENT_HEADER_BYTES));
+    bool journal = recovery_file(s, r->index)->kind == STORAGE_JOURNAL;
+    size_t size = buffer_size(&r->in);
+    if (journal) {
+        r->suspected = what;
+        recovery_consume(r, size < SEGMENT_HEADER_BYTES ? size : SEGMENT_HEADER_BYTES);
+        r->stage = RECOVERY_ZEROS;
+    } else {
+        recovery_note_damage(s, 0, 0, what);
+        r->stage = RECOVERY_SEARCH;
+    }
 }
 
-/* Where the header is not to be believed, entries are looked for all the same. */
-static void no_header(struct storage *s, const struct storage_file *f)
+static int take_header(struct storage *s, const struct storage_file *f)
 {
     struct recovery *r = &s->recovery;
     bool journal = f->kind == STORAGE_JOURNAL;
-    r->header = (struct segment_header){.kind = journal ? SEGMENT_JOURNAL : SEGMENT_SNAPSHOT,
-                                        .position = journal ? r->expected : 0};
-    recovery_note_damage(s, 0, f->kind == STORAGE_JOURNAL ? r->expected : 0, "a damaged header");
-    r->stage = RECOVERY_SEARCH;
-}
-
-static int take_header(struct storage *s, struct storage_file *f)
-{
-    struct recovery *r = &s->recovery;
-    int unused = f->kind == STORAGE_JOURNAL ? is_unused(s) : 0;
-    if (unused < 0)
-        return unused;
-    if (unused > 0) {
-        f->unused = true;
-        recovery_next_file(s);
-        return 1;
-    }
     int outcome = recovery_fetch(s, SEGMENT_HEADER_BYTES);
     if (outcome < 0)
         return outcome;
@@ -150,16 +136,20 @@ static int take_header(struct storage *s, struct storage_file *f)
                  f->name);
         return outcome;
     }
-    bool journal = f->kind == STORAGE_JOURNAL;
-    if (outcome <= 0 || (r->header.kind == SEGMENT_JOURNAL) != journal) {
-        no_header(s, f);
-        return 1;
-    }
-    if (journal && r->pass == RECOVERY_LOAD && r->header.position != r->expected)
-        recovery_note_damage(s, 0, r->expected,
-                             "the segment before it is missing, or ends too early");
+    bool sound = outcome > 0 && (r->header.kind == SEGMENT_JOURNAL) == journal;
+    if (!sound) /* where it should be: marks are known by their places */
+        r->header = (struct segment_header){.kind = journal ? SEGMENT_JOURNAL : SEGMENT_SNAPSHOT,
+                                            .position = journal ? r->expected : 0};
     uint64_t end = r->header.position + r->file_bytes;
     r->position_max = end > r->position_max ? end : r->position_max;
+    if (!sound) {
+        suspect(s, "a damaged header");
+        return 1;
+    }
+    if (journal && r->pass == RECOVERY_LOAD && r->header.position != r->expected) {
+        suspect(s, "the segment before it is missing, or ends too early");
+        return 1;
+    }
     if (!journal && r->pass == RECOVERY_LOAD)
         r->expected = r->header.kind == SEGMENT_SNAPSHOT ? r->header.position : 0;
     recovery_consume(r, SEGMENT_HEADER_BYTES);
@@ -186,6 +176,7 @@ static int open_file(struct storage *s)
         return recovery_give_up(s, error, "syncing", f->name);
     r->offset = 0;
     r->file_records = 0;
+    r->suspected = NULL;
     return take_header(s, f);
 }
 

@@ -142,14 +142,16 @@ int storage_rotate(struct storage *s)
     uint64_t number = old.number + 1;
     if (s->next == NULL || s->ended.file != NULL)
         return -EBUSY;
+    /* First, since nothing may fail once the header is there: the two would not fit together. */
+    if (!storage_add_file(s, STORAGE_JOURNAL, number, 0))
+        return -ENOMEM;
     int error = old.file == NULL ? 0 : write_end(s);
     if (error == 0)
         error = write_header(s, number, storage_end_of(&s->current),
                              stamp_wall_ms(s->node->clock.last));
-    if (error == 0 && !storage_add_file(s, STORAGE_JOURNAL, number, 0))
-        error = -ENOMEM;
     if (error != 0) {
         s->current = old; /* what was written behind its end is written over */
+        buffer_truncate(&s->files, buffer_size(&s->files) - sizeof(struct storage_file));
         return error;
     }
     if (old.file != NULL) {
