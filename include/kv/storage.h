@@ -22,7 +22,7 @@
 #include "kv/moment.h"
 #include "kv/snapshot.h"
 
-#define STORAGE_SEGMENT_BYTES_MIN (64u << 10)
+#define STORAGE_SEGMENT_BYTES_MIN (4u << 10)
 
 /* Records that wait while the disk takes no writes; beyond it, peers' records are refused too. */
 #define STORAGE_BATCH_BYTES_MAX (64u << 20)

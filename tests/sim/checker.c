@@ -133,8 +133,11 @@ void checker_open(struct sim *s)
     s->checker = calloc(1, sizeof *s->checker);
     CHECK(s->checker != NULL);
     /* Whoever may be left out of the count can come back with what the others have dropped. */
-    for (uint32_t i = 0; i < SIM_NODES_MAX; i++)
+    for (uint32_t i = 0; i < SIM_NODES_MAX; i++) {
         vector_init(&s->checker->views[i].before, &s->plain);
+        vector_init(&s->checker->views[i].durable, &s->plain);
+    }
+    vector_init(&s->checker->nothing, &s->plain);
     s->checker->unseen_writes =
         plan_has(&s->plan, FAULT_JOIN) || plan_has(&s->plan, FAULT_SAME_NAME);
 }
@@ -143,8 +146,10 @@ void checker_close(struct sim *s)
 {
     for (uint32_t k = 0; k < SIM_KEYS_MAX; k++)
         free(s->checker->keys[k].records);
-    for (uint32_t i = 0; i < SIM_NODES_MAX; i++)
+    for (uint32_t i = 0; i < SIM_NODES_MAX; i++) {
         vector_close(&s->checker->views[i].before);
+        vector_close(&s->checker->views[i].durable);
+    }
     free(s->checker);
 }
 
@@ -156,36 +161,11 @@ static struct seen seen_of(bool found, const struct record *rec)
         .present = true, .tombstone = rec->tombstone, .stamp = rec->stamp, .origin = rec->origin};
 }
 
-void checker_started(struct sim *s, const struct sim_node *n, int disk)
-{
-    struct checker *c = s->checker;
-    struct node_view *v = &c->views[n->index];
-    memset(v->now, 0, sizeof v->now);
-    memset(v->greatest, 0, sizeof v->greatest);
-    memset(v->late, 0, sizeof v->late);
-    CHECK(vector_copy(&v->before, &n->node->vector) == 0);
-    v->last_issued = v->greatest_seen = 0;
-    if (disk >= 0)
-        memcpy(v->greatest, v->on_disk[disk], sizeof v->greatest);
-    for (uint32_t k = 0; k < s->plan.keys; k++) {
-        struct record rec;
-        bool found = look_up(s, n, k, &rec);
-        v->now[k] = seen_of(found, &rec);
-        if (found && rec.stamp > v->greatest_seen)
-            v->greatest_seen = rec.stamp;
-    }
-}
-
 void checker_stopped(struct sim *s, const struct sim_node *n)
 {
-    memset(s->checker->views[n->index].now, 0, sizeof s->checker->views[n->index].now);
-}
-
-void checker_image_taken(struct sim *s, const struct sim_node *n)
-{
     struct node_view *v = &s->checker->views[n->index];
-    memcpy(v->on_disk[1], v->on_disk[0], sizeof v->on_disk[1]);
-    memcpy(v->on_disk[0], v->greatest, sizeof v->on_disk[0]);
+    memset(v->now, 0, sizeof v->now);
+    v->stopped_ms = s->now_ms;
 }
 
 /* --- one key of one node has changed ------------------------------------------------------- */
@@ -297,7 +277,9 @@ static void check_drop(struct sim *s, const struct sim_node *n, uint32_t key)
         const struct member *member = members_find(&n->node->members, bytes_text(m->name));
         if (member == NULL || member->origin != m->config.origin)
             continue;
-        if (m->keeps_disk && !vector_covers(&m->disk[0].vector, was->origin, was->stamp))
+        const struct vector *durable = m->node != NULL ? &m->node->durable : &c->views[i].durable;
+        if (m->keeps_disk && !c->views[i].disk_void &&
+            !vector_covers(durable, was->origin, was->stamp))
             sim_fail(s, 9, "%s dropped the tombstone of k%u, which is not on the disk of %s",
                      n->name, key, m->name);
         if (m->node == NULL)
@@ -369,9 +351,8 @@ static bool was_seen(const struct sim *s, const struct sim_node *n, uint32_t key
            vector_covers(&n->node->vector, p->deleted_origin, p->deleted_stamp);
 }
 
-/* Whether it may be that the key is absent, or deleted by what is older, though x was here. */
-static bool may_be_gone(const struct sim *s, const struct sim_node *n, uint32_t key,
-                        const struct issued *x)
+bool may_be_gone(const struct sim *s, const struct sim_node *n, uint32_t key,
+                 const struct issued *x)
 {
     return x->tombstone || x->killed || has_expired(s, x) || was_beaten(s, n, key, x) ||
            (s->checker->unseen_writes && is_beaten_by_delete(s, key, x));
@@ -390,6 +371,40 @@ static void check_covered(struct sim *s, const struct sim_node *n, uint32_t key)
                  key);
     else if ((!is->present || is->tombstone) && !may_be_gone(s, n, key, x))
         sim_fail(s, 10, "%s does not hold k%u, which its vector covers", n->name, key);
+}
+
+/* What a run begins with is as true as what it comes to hold later. */
+static void take_over(struct sim *s, const struct sim_node *n, uint32_t key)
+{
+    struct node_view *v = &s->checker->views[n->index];
+    struct record rec;
+    bool found = look_up(s, n, key, &rec);
+    const struct issued *x = greatest_covered(s, &n->node->vector, key);
+    v->now[key] = v->greatest[key] = seen_of(found, &rec);
+    if (found) {
+        check_origin_of(s, n, key, &rec);
+        v->greatest_seen = rec.stamp > v->greatest_seen ? rec.stamp : v->greatest_seen;
+    }
+    /* What the vector covers has been seen, though a tombstone of it may be gone. */
+    if (x != NULL && (!found || issued_compare(rec.stamp, rec.origin, x) < 0))
+        v->greatest[key] = (struct seen){.present = true,
+                                         .tombstone = x->tombstone || x->killed,
+                                         .stamp = x->stamp,
+                                         .origin = x->origin};
+}
+
+void checker_started(struct sim *s, const struct sim_node *n)
+{
+    struct node_view *v = &s->checker->views[n->index];
+    if (!n->keeps_disk)
+        memset(v->late, 0, sizeof v->late);
+    CHECK(vector_copy(&v->before, &n->node->vector) == 0);
+    v->last_issued = v->greatest_seen = 0;
+    for (uint32_t k = 0; k < s->plan.keys; k++) {
+        take_over(s, n, k);
+        check_covered(s, n, k);
+    }
+    checker_recovered(s, n);
 }
 
 static void check_links(struct sim *s, struct sim_node *n)
@@ -420,6 +435,7 @@ void checker_look(struct sim *s, struct sim_node *n)
     for (uint32_t k = 0; k < s->plan.keys; k++)
         look_at_key(s, n, k);
     CHECK(vector_copy(&s->checker->views[n->index].before, &n->node->vector) == 0);
+    checker_note_durable(s, n);
     /* While it is being caught up is when a vector might say too much. */
     if (++s->checker->looks % DEEP_LOOK_ONE_IN != 0 && n->node->delta == NULL)
         return;

@@ -18,7 +18,8 @@
  *  14 memory is bounded and given back, and clients get their replies
  *  15 after healing all converge in time, and then are silent
  *  16 who is refused changes nothing
- *  17 the same seed tells the same story */
+ *  17 the same seed tells the same story
+ *  18 a disk gives back what was said to be durable, and is not taken for damaged when it is not */
 #ifndef CHECKER_H
 #define CHECKER_H
 
@@ -35,10 +36,17 @@ void checker_issued(struct sim *s, const struct sim_node *n, uint32_t key, uint6
 /* A client was told that its write with that stamp is on so many other nodes. */
 void checker_acked(struct sim *s, const struct sim_node *n, uint64_t stamp, uint32_t peers);
 
-/* A run has begun, empty (-1) or from disk 0 or 1; or is about to end. */
-void checker_started(struct sim *s, const struct sim_node *n, int disk);
+/* A run has begun, with what its disk has given; or is about to end. */
+void checker_started(struct sim *s, const struct sim_node *n);
 void checker_stopped(struct sim *s, const struct sim_node *n);
-void checker_image_taken(struct sim *s, const struct sim_node *n);
+
+/* checker_disk.c */
+/* A client was told that its write with that stamp is done. */
+void checker_promised(struct sim *s, const struct sim_node *n, uint64_t stamp);
+/* Power was cut since the last start. */
+void checker_power_cut(struct sim *s, const struct sim_node *n);
+/* The disk was harmed, or is an older one: it owes nothing of what was. */
+void checker_disk_void(struct sim *s, const struct sim_node *n);
 
 /* Something has happened at the node: what holds at any moment is checked. */
 void checker_look(struct sim *s, struct sim_node *n);

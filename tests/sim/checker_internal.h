@@ -11,6 +11,9 @@ struct issued {
     uint64_t value_hash;
     bool tombstone;
     bool killed; /* a node has made a tombstone of it, with a reason */
+    bool promised; /* its client was told that it is done, … */
+    uint32_t promised_by; /* … by this node … */
+    uint64_t promised_ms; /* … then */
     uint64_t deleted_stamp, deleted_origin; /* the last delete by a node that had it; 0 = none */
 };
 
@@ -27,13 +30,17 @@ struct seen {
 
 struct node_view {
     struct seen now[SIM_KEYS_MAX];
-    struct seen greatest[SIM_KEYS_MAX]; /* that this run has seen, or the run its disk is of */
+    struct seen
+        greatest[SIM_KEYS_MAX]; /* that this run has seen, or the vector it began with covers */
     struct seen ever[SIM_KEYS_MAX]; /* that any run has seen */
-    struct seen on_disk[2][SIM_KEYS_MAX];
     uint64_t last_issued, greatest_seen; /* stamps, in this run */
     /* The key's record came when the vector said already that something greater had been here. */
     bool late[SIM_KEYS_MAX];
     struct vector before; /* the node's vector at the last look */
+    struct vector durable; /* … and what it had on its disk */
+    uint64_t stopped_ms; /* when its last run ended */
+    bool power_cut; /* since then */
+    bool disk_void; /* the disk owes nothing of what was before */
 };
 
 struct checker {
@@ -44,11 +51,20 @@ struct checker {
     bool unseen_writes;
     uint64_t looks;
     uint64_t latest_wall_ms; /* any node's */
+    struct vector nothing;
 };
 
 int issued_compare(uint64_t stamp, uint64_t origin, const struct issued *x);
 struct issued *issued_find(struct checker *c, uint32_t key, uint64_t stamp, uint64_t origin);
 bool look_up(struct sim *s, const struct sim_node *n, uint32_t key, struct record *rec);
 bool has_expired(const struct sim *s, const struct issued *x);
+/* Whether it may be that the key is absent, or deleted by what is older, though x was here. */
+bool may_be_gone(const struct sim *s, const struct sim_node *n, uint32_t key,
+                 const struct issued *x);
+
+/* checker_disk.c */
+void checker_note_durable(struct sim *s, const struct sim_node *n);
+/* What the node has begun with is what its disk owes. */
+void checker_recovered(struct sim *s, const struct sim_node *n);
 
 #endif

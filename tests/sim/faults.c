@@ -42,7 +42,7 @@ void plan_draw(struct sim_plan *plan, uint64_t seed)
     if (random_below(&r, 3) == 0)
         plan->min_acks = 1 + (uint32_t)random_below(&r, plan->nodes - 1);
     uint64_t odds = 1 + random_below(&r, 4);
-    for (uint32_t f = 0; f < FAULT_COUNT; f++) {
+    for (uint32_t f = 0; f < FAULT_DISKS; f++) {
         if (random_below(&r, 5) < odds)
             plan->faults |= 1u << f;
     }
@@ -56,6 +56,10 @@ void plan_draw(struct sim_plan *plan, uint64_t seed)
         plan->faults &= ~(1u << FAULT_CLOCK);
     if (random_below(&r, 2) != 0)
         plan->faults &= ~(1u << FAULT_ALLOCATION);
+    for (uint32_t f = FAULT_DISKS; f < FAULT_COUNT; f++) {
+        if (plan_has(plan, FAULT_DISK) && random_below(&r, 5) < odds)
+            plan->faults |= 1u << f;
+    }
 }
 
 static uint32_t pick(struct sim *s, uint32_t bound)
@@ -74,7 +78,7 @@ static void add_stranger(struct sim *s)
     n->stranger = true;
     n->peers = 1;
     n->config.cluster = "another";
-    sim_start_node(s, n, false, false);
+    sim_start_node(s, n);
 }
 
 static void set_up_node(struct sim *s, struct sim_node *n)
@@ -89,6 +93,8 @@ static void set_up_node(struct sim *s, struct sim_node *n)
         n->clock.offset_ms = (int64_t)pick(s, 4000) - 2000;
         n->clock.drift_ppm = (int64_t)pick(s, 400) - 200;
     }
+    if (n->keeps_disk)
+        n->disk.config.sync = (enum storage_sync)random_below(&s->disks, 3);
     if (has(s, FAULT_AWAY))
         n->config.forget_after_ms = 20000;
     if (has(s, FAULT_TOMBSTONES))
@@ -124,7 +130,7 @@ void faults_begin(struct sim *s)
     }
     for (uint32_t i = 0; i < s->size; i++) {
         if (s->nodes[i].restart_ms == 0)
-            sim_start_node(s, &s->nodes[i], false, false);
+            sim_start_node(s, &s->nodes[i]);
     }
     if (has(s, FAULT_STRANGER))
         add_stranger(s);
@@ -188,7 +194,10 @@ static void crash(struct sim *s, struct sim_node *n)
 {
     if (n->node == NULL || running(s) < 2)
         return;
-    sim_stop_node(s, n);
+    if (disk_doom(s, n))
+        return;
+    if (n->disk.storage == NULL || !disk_stop_cleanly(s, n))
+        sim_stop_node(s, n, disk_crash_drawn(s));
     n->restart_ms = s->now_ms + 1 + pick(s, pick(s, 3) == 0 ? 40000 : 2000);
     n->paused_until_ms = 0;
 }
@@ -225,7 +234,7 @@ static void impersonate(struct sim *s, uint32_t of)
     n->config.name = s->nodes[of].name;
     n->peers = ((1u << s->size) - 1) & ~(1u << of);
     sim_tell(s, "another node calls itself %s", s->nodes[of].name);
-    sim_start_node(s, n, false, false);
+    sim_start_node(s, n);
 }
 
 static void forget(struct sim *s, struct sim_node *n, const struct sim_node *other)
@@ -285,10 +294,6 @@ static void upset_node(struct sim *s, enum fault f, struct sim_node *n, uint32_t
     case FAULT_CRASH:
         crash(s, n);
         break;
-    case FAULT_DISK:
-        if (n->keeps_disk)
-            sim_take_image(s, n);
-        break;
     case FAULT_CLOCK:
         upset_clock(s, n);
         break;
@@ -307,9 +312,22 @@ static void upset_node(struct sim *s, enum fault f, struct sim_node *n, uint32_t
     }
 }
 
+/* Disks have draws of their own. */
+static void upset_disk(struct sim *s, struct sim_node *n)
+{
+    uint32_t kinds = FAULT_COUNT - FAULT_DISKS;
+    enum fault f = (enum fault)(FAULT_DISKS + random_below(&s->disks, kinds));
+    if (n->disk.storage == NULL)
+        return;
+    if (has(s, FAULT_ROLLBACK) && random_below(&s->disks, 4) == 0)
+        disk_take_image(s, n);
+    else if (has(s, f))
+        disk_fault(s, n, f);
+}
+
 void faults_inject(struct sim *s)
 {
-    enum fault f = (enum fault)pick(s, FAULT_COUNT);
+    enum fault f = (enum fault)pick(s, FAULT_DISKS);
     uint32_t a = pick(s, s->size), b = (a + 1 + pick(s, s->size - 1)) % s->size;
     if (pick(s, s->plan.mend_one_in) == 0) {
         mend_network(s);
@@ -317,9 +335,8 @@ void faults_inject(struct sim *s)
         upset_network(s, f, a, b);
         upset_node(s, f, &s->nodes[a], b);
     }
-    /* A disk is worth something only if it is written now and then. */
-    if (has(s, FAULT_DISK) && s->nodes[b].node != NULL && s->nodes[b].keeps_disk)
-        sim_take_image(s, &s->nodes[b]);
+    if (has(s, FAULT_DISK))
+        upset_disk(s, &s->nodes[b]);
 }
 
 static void end_of_clocks(struct sim *s)
@@ -330,14 +347,8 @@ static void end_of_clocks(struct sim *s)
     for (uint32_t i = 0; i < SIM_NODES_MAX; i++) {
         struct sim_node *n = &s->nodes[i];
         n->clock = (struct sim_clock){0};
-        if (n->node != NULL && stamp_wall_ms(n->node->clock.last) > latest)
-            latest = stamp_wall_ms(n->node->clock.last);
-        for (int d = 0; d < 2; d++) {
-            for (uint32_t k = 0; k < n->disk[d].vector.count; k++) {
-                uint64_t ms = stamp_wall_ms(n->disk[d].vector.entries[k].stamp);
-                latest = ms > latest ? ms : latest;
-            }
-        }
+        uint64_t stamp = n->node != NULL ? n->node->clock.last : n->stamp_last;
+        latest = stamp_wall_ms(stamp) > latest ? stamp_wall_ms(stamp) : latest;
     }
     uint64_t now = sim_now(s, &s->nodes[0]).wall_ms;
     ahead = latest > now ? (int64_t)(latest - now) : 0;
@@ -352,12 +363,13 @@ void faults_end(struct sim *s)
     network_heal(s);
     struct sim_node *stranger = &s->nodes[SIM_NODES_MAX - 1];
     if (stranger->node != NULL)
-        sim_stop_node(s, stranger);
+        sim_stop_node(s, stranger, MEMORY_KILL);
     end_of_clocks(s);
     for (uint32_t i = 0; i < s->size; i++) {
         struct sim_node *n = &s->nodes[i];
         n->paused_until_ms = n->failing_until_ms = 0;
+        disk_heal(n);
         if (n->node == NULL)
-            sim_start_node(s, n, n->keeps_disk, false);
+            sim_start_node(s, n);
     }
 }

@@ -79,7 +79,7 @@ static int rename_file(struct memory_disk *d, const char *name, const char *new_
     return 0;
 }
 
-static uint64_t used_bytes(const struct memory_disk *d)
+uint64_t memory_disk_used(const struct memory_disk *d)
 {
     uint64_t bytes = 0;
     for (uint32_t i = 0; i < d->file_count; i++)
@@ -89,7 +89,7 @@ static uint64_t used_bytes(const struct memory_disk *d)
 
 static bool has_room(const struct memory_disk *d, uint64_t bytes)
 {
-    return d->dials.capacity_bytes == 0 || used_bytes(d) + bytes <= d->dials.capacity_bytes;
+    return d->dials.capacity_bytes == 0 || memory_disk_used(d) + bytes <= d->dials.capacity_bytes;
 }
 
 static struct disk_file *open_handle(struct memory_disk *d, struct memory_file *f)
@@ -161,7 +161,7 @@ static size_t room_for(const struct memory_disk *d, const struct memory_file *f,
                        size_t size)
 {
     uint64_t inside = f->now.size > offset ? f->now.size - offset : 0;
-    uint64_t used = used_bytes(d), capacity = d->dials.capacity_bytes;
+    uint64_t used = memory_disk_used(d), capacity = d->dials.capacity_bytes;
     if (capacity == 0 || inside >= size)
         return size;
     uint64_t room = inside + (used < capacity ? capacity - used : 0);
@@ -256,6 +256,7 @@ static int sync_file(struct memory_disk *d, struct memory_file *f, uint32_t chan
     if (d->dials.next_sync_fails) {
         d->dials.next_sync_fails = false;
         d->failures++;
+        f->sync_failed = true;
         settle_changes(f, changes, &d->random);
         return -EIO;
     }
@@ -406,9 +407,10 @@ static void interrupt(struct memory_disk *d, const struct memory_request *m, boo
 
 static void lose_unsynced(struct memory_disk *d, struct memory_file *f, enum memory_crash how)
 {
-    if (how == MEMORY_KILL)
+    if (how == MEMORY_KILL && !f->sync_failed)
         return;
-    if (how == MEMORY_POWER_CUT)
+    f->sync_failed = false;
+    if (how != MEMORY_POWER_CUT_LOSES)
         settle_changes(f, f->change_count, &d->random);
     else
         drop_changes(f, f->change_count);
@@ -463,6 +465,7 @@ static void copy_file(struct memory_disk *into, const struct memory_file *from)
     struct memory_file *f = new_file(into, from->name);
     content_copy(&f->now, &from->now);
     content_copy(&f->synced, &from->synced);
+    f->sync_failed = from->sync_failed;
     for (uint32_t i = 0; i < from->change_count; i++) {
         struct memory_change c = from->changes[i];
         if (c.bytes != NULL) {

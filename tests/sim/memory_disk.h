@@ -38,6 +38,7 @@ struct memory_file {
     struct memory_change *changes; /* owned: from `synced` to `now` */
     uint32_t change_count, change_capacity;
     uint32_t handles; /* that are open */
+    bool sync_failed; /* the kernel may show what it will never write */
 };
 
 struct memory_request {
@@ -80,7 +81,7 @@ struct memory_disk {
 
 /* What becomes of a disk when its process ends. */
 enum memory_crash {
-    MEMORY_KILL, /* nothing that was written is lost */
+    MEMORY_KILL, /* nothing that was written is lost, unless its sync has failed */
     MEMORY_POWER_CUT, /* what was not synced is there, or not, or in part */
     MEMORY_POWER_CUT_LOSES, /* … and nothing of it is there */
     MEMORY_CRASHES
@@ -124,6 +125,9 @@ void memory_file_put(struct memory_file *f, uint64_t offset, struct bytes bytes)
 void memory_file_cut(struct memory_file *f, uint64_t size);
 struct bytes
 memory_file_bytes(const struct memory_file *f); /* borrowed; without zeros at the end */
+
+/* Of all files' sizes. */
+uint64_t memory_disk_used(const struct memory_disk *d);
 
 /* The file is no more. */
 void memory_disk_lose(struct memory_disk *d, const char *name);

@@ -14,14 +14,6 @@ static bool failed(const struct sim *s)
     return s->failed_invariant != 0;
 }
 
-static void sync_disks(struct sim *s)
-{
-    for (uint32_t i = 0; i < s->size; i++) {
-        if (s->nodes[i].node != NULL && s->nodes[i].keeps_disk)
-            sim_take_image(s, &s->nodes[i]);
-    }
-}
-
 static void run_until(struct sim *s, uint64_t ms)
 {
     while (!failed(s) && sim_step(s, ms)) {
@@ -49,7 +41,6 @@ static void run_until_true(struct sim *s, bool (*holds)(struct sim *), uint64_t 
             return;
         }
         run_until(s, s->now_ms + CONVERGE_STEP_MS);
-        sync_disks(s);
     }
     if (!failed(s))
         sim_tell(s, "%llu ms: not so that %s", (unsigned long long)(s->now_ms + limit_ms - end),

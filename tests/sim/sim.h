@@ -6,11 +6,14 @@
 #ifndef SIM_H
 #define SIM_H
 
+#include "memory_disk.h"
+
 #include "kv/buffer.h"
 #include "kv/list.h"
 #include "kv/node.h"
 #include "kv/random.h"
 #include "kv/session.h"
+#include "kv/storage.h"
 
 #include <stdio.h>
 
@@ -20,7 +23,8 @@
 #define SIM_PORT        8080u
 #define SIM_TICK_MS     100u
 
-/* What may go wrong in a run, as bits. */
+/* What may go wrong in a run, as bits. Those of disks come last and are drawn apart, so that stories without
+ * disks stay as they were. */
 #define FAULTS(X)                                                                                  \
     X(DELAY, "delay")                                                                              \
     X(RESET, "reset")                                                                              \
@@ -45,13 +49,20 @@
     X(ALLOCATION, "allocation")                                                                    \
     X(BIG_VALUES, "big-values")                                                                    \
     X(EXPIRY, "expiry")                                                                            \
-    X(SMALL_RING, "small-ring")
+    X(SMALL_RING, "small-ring")                                                                    \
+    X(POWER, "power")                                                                              \
+    X(DISK_FULL, "disk-full")                                                                      \
+    X(DISK_ERRORS, "disk-errors")                                                                  \
+    X(FAILED_SYNC, "failed-sync")                                                                  \
+    X(BIT_FLIP, "bit-flip")                                                                        \
+    X(LOST_FILE, "lost-file")
 
 enum fault {
 #define FAULT_NAME(name, text) FAULT_##name,
     FAULTS(FAULT_NAME)
 #undef FAULT_NAME
-        FAULT_COUNT
+        FAULT_COUNT,
+    FAULT_DISKS = FAULT_POWER /* the first of them */
 };
 
 /* What a run is made of; all of it is drawn from the seed unless it is given. */
@@ -68,12 +79,18 @@ struct sim_plan {
     uint32_t mend_one_in; /* faults */
 };
 
-/* What was kept of a node: what a disk would hold. */
-struct image {
-    bool taken;
-    struct buffer records; /* encoded one after another */
-    struct vector vector, dropped;
-    uint64_t forced_stamp;
+/* A node's disk, and what it may come to. */
+struct sim_disk {
+    struct memory_disk memory;
+    struct memory_disk older; /* an image of it as it was once */
+    bool older_taken;
+    struct memory_disk copy; /* as of a step at which the node is going to have died */
+    bool dying; /* there will be such a step */
+    enum memory_crash how; /* … and this becomes of it then */
+    struct storage_config config;
+    struct storage *storage; /* NULL while the node is down, or has no disk */
+    uint64_t failing_until_ms; /* with the dials as they are */
+    uint64_t trouble_ms; /* when it last was so, or the node was paused */
 };
 
 /* One direction of a connection. */
@@ -135,7 +152,8 @@ struct sim_node {
     uint64_t restart_ms; /* down until then; 0 = until somebody starts it */
     uint64_t failing_until_ms; /* allocations fail now and then */
     struct sim_clock clock;
-    struct image disk[2]; /* the newest, and an older one */
+    uint64_t stamp_last; /* of its clock, when it stopped */
+    struct sim_disk disk;
     struct sim_client clients[SIM_CLIENTS_MAX];
 };
 
@@ -154,7 +172,7 @@ struct sim {
     struct heap plain; /* of the simulator itself: never fails */
     uint64_t now_ms; /* simulated, from 0 */
     uint32_t events;
-    struct random work, network, faults;
+    struct random work, network, faults, disks;
     struct sim_node nodes[SIM_NODES_MAX];
     uint32_t size; /* members; a stranger sits behind them */
     struct list wires;
@@ -175,9 +193,9 @@ struct sim {
 void sim_open(struct sim *s, const struct sim_plan *plan, FILE *story);
 void sim_close(struct sim *s);
 struct moment sim_now(const struct sim *s, const struct sim_node *n);
-bool sim_start_node(struct sim *s, struct sim_node *n, bool from_disk, bool from_older);
-void sim_stop_node(struct sim *s, struct sim_node *n);
-void sim_take_image(struct sim *s, struct sim_node *n);
+bool sim_start_node(struct sim *s, struct sim_node *n);
+/* how: what becomes of its disk. */
+void sim_stop_node(struct sim *s, struct sim_node *n, enum memory_crash how);
 /* One turn of a node's loop: what is due leaves. */
 void sim_turn(struct sim *s, struct sim_node *n);
 /* One step: whatever comes next. False when time would pass until_ms. */
@@ -186,6 +204,28 @@ __attribute__((format(printf, 2, 3))) void sim_tell(struct sim *s, const char *f
 __attribute__((format(printf, 3, 4))) void sim_fail(struct sim *s, int invariant,
                                                     const char *format, ...);
 void sim_trace(struct sim *s, uint64_t what);
+
+/* disks.c */
+void disk_open(struct sim *s, struct sim_node *n);
+void disk_close(struct sim_node *n);
+/* Gives a new node what its disk holds. False when it cannot start now. */
+bool disk_start(struct sim *s, struct sim_node *n);
+/* What was written in this turn goes to the disk. False when the node has died of it: then it is to be stopped
+ * as n->disk.how says, and nothing of this turn has left it. */
+bool disk_turn(struct sim *s, struct sim_node *n);
+/* When its next request ends; MOMENT_NEVER when none is under way. */
+uint64_t disk_next(const struct sim_node *n);
+void disk_happen(struct sim *s, struct sim_node *n);
+void disk_stop(struct sim *s, struct sim_node *n, enum memory_crash how);
+/* The node ends as it would by a signal to end. False when it cannot just now. */
+bool disk_stop_cleanly(struct sim *s, struct sim_node *n);
+/* The node shall die in one of its next steps. False when it has no disk. */
+bool disk_doom(struct sim *s, struct sim_node *n);
+void disk_fault(struct sim *s, struct sim_node *n, enum fault f);
+void disk_take_image(struct sim *s, struct sim_node *n);
+void disk_roll_back(struct sim *s, struct sim_node *n);
+void disk_heal(struct sim_node *n);
+enum memory_crash disk_crash_drawn(struct sim *s);
 
 /* network.c */
 bool network_dial(struct sim *s, struct sim_node *from);

@@ -138,6 +138,8 @@ static void take_reply(struct sim *s, struct sim_node *n, struct sim_client *c)
         checker_acked(s, n, c->stamp, (uint32_t)strtoul((const char *)reply.data, NULL, 10));
     else if (c->wrote && !error)
         checker_acked(s, n, c->stamp, s->plan.min_acks);
+    if (c->wrote && !error)
+        checker_promised(s, n, c->stamp);
     buffer_consume(session_output(&c->session), reply.size);
     c->waiting = false;
     c->next_ms = s->now_ms + 1 + random_below(&s->work, THINK_MS);

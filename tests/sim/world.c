@@ -76,70 +76,9 @@ struct moment sim_now(const struct sim *s, const struct sim_node *n)
     return (struct moment){.wall_ms = (uint64_t)wall, .mono_ms = START_MONO_MS + s->now_ms};
 }
 
-/* --- disks --------------------------------------------------------------------------------- */
-
-static void image_clear(struct image *image)
-{
-    buffer_close(&image->records);
-    vector_close(&image->vector);
-    vector_close(&image->dropped);
-    image->taken = false;
-}
-
-static void image_init(struct sim *s, struct image *image)
-{
-    buffer_init(&image->records, &s->plain);
-    vector_init(&image->vector, &s->plain);
-    vector_init(&image->dropped, &s->plain);
-    image->taken = false;
-}
-
-/* The whole store, with the vector that vouches for it: what a log would give back after a sync. */
-void sim_take_image(struct sim *s, struct sim_node *n)
-{
-    struct image *image = &n->disk[0];
-    image_clear(&n->disk[1]);
-    n->disk[1] = n->disk[0];
-    image_init(s, image);
-    for (uint32_t p = 0; p < STORE_PARTITIONS; p++) {
-        struct store_cursor cursor;
-        struct record rec;
-        if (store_partition_stamp_max(n->node->store, p) == 0)
-            continue;
-        store_cursor_open(&cursor, n->node->store, p);
-        while (store_cursor_next(&cursor, &rec)) {
-            record_encode(&rec, buffer_reserve(&image->records, record_bytes(&rec)));
-            buffer_added(&image->records, record_bytes(&rec));
-        }
-        store_cursor_close(&cursor);
-    }
-    CHECK(vector_copy(&image->vector, &n->node->vector) == 0);
-    CHECK(vector_copy(&image->dropped, &n->node->dropped) == 0);
-    image->forced_stamp = n->node->forced_stamp;
-    image->taken = true;
-    if (node_synced(n->node, &image->vector) != 0)
-        sim_tell(s, "%s: no memory to note what is synced", n->name);
-    checker_image_taken(s, n);
-}
-
-static bool restore(struct sim_node *n, const struct image *image)
-{
-    struct bytes rest = buffer_bytes(&image->records);
-    struct record rec;
-    while (rest.size > 0) {
-        int64_t size = record_decode(&rec, rest);
-        CHECK(size > 0);
-        if (node_restore_record(n->node, &rec) != 0)
-            return false;
-        rest = bytes_after(rest, (size_t)size);
-    }
-    n->node->forced_stamp = image->forced_stamp;
-    return node_restore(n->node, &image->vector, &image->dropped) == 0;
-}
-
 /* --- nodes --------------------------------------------------------------------------------- */
 
-bool sim_start_node(struct sim *s, struct sim_node *n, bool from_disk, bool from_older)
+bool sim_start_node(struct sim *s, struct sim_node *n)
 {
     uint32_t run = MUTATED(RESTART_KEEPS_ORIGIN) ? 1 : n->runs + 1;
     n->runs++;
@@ -151,13 +90,10 @@ bool sim_start_node(struct sim *s, struct sim_node *n, bool from_disk, bool from
         n->restart_ms = s->now_ms + 500;
         return false;
     }
-    const struct image *image = from_older && n->disk[1].taken ? &n->disk[1] : &n->disk[0];
-    bool restored = from_disk && image->taken;
-    if (restored && !restore(n, image)) {
+    if (n->keeps_disk && !disk_start(s, n)) {
         node_free(n->node);
         n->node = NULL;
         n->restart_ms = s->now_ms + 500;
-        sim_tell(s, "%s: no memory to restore", n->name);
         return false;
     }
     for (uint32_t i = 0; i < SIM_NODES_MAX; i++) {
@@ -168,20 +104,23 @@ bool sim_start_node(struct sim *s, struct sim_node *n, bool from_disk, bool from
     n->restart_ms = 0;
     n->tick_ms = s->now_ms;
     sim_tell(s, "%s: starts, run %u, %s", n->name, n->runs,
-             !restored              ? "empty"
-             : image == &n->disk[0] ? "from its disk"
-                                    : "from an old disk");
-    checker_started(s, n, restored ? (int)(image - n->disk) : -1);
+             !n->keeps_disk       ? "without a disk"
+             : n->node->refilling ? "its disk is damaged"
+                                  : "from its disk");
+    checker_started(s, n);
     workload_open(s, n);
     return true;
 }
 
-void sim_stop_node(struct sim *s, struct sim_node *n)
+void sim_stop_node(struct sim *s, struct sim_node *n, enum memory_crash how)
 {
-    sim_tell(s, "%s: crashes", n->name);
+    sim_tell(s, "%s: crashes%s", n->name,
+             n->disk.storage == NULL || how == MEMORY_KILL ? "" : ", and its power is cut");
     checker_stopped(s, n);
+    n->stamp_last = n->node->clock.last;
     workload_close(n);
     network_drop_node(s, n);
+    disk_stop(s, n, how);
     node_free(n->node);
     n->node = NULL;
 }
@@ -191,6 +130,13 @@ static void tell_notices(struct sim *s, struct sim_node *n)
     struct notice notice;
     while (notice_take(&n->node->notices, &notice))
         sim_tell(s, "%s says: %s", n->name, notice.text);
+}
+
+static void die(struct sim *s, struct sim_node *n)
+{
+    sim_stop_node(s, n, n->disk.how);
+    n->restart_ms = s->now_ms + 1 + random_below(&s->disks, 3000);
+    n->paused_until_ms = 0;
 }
 
 void sim_turn(struct sim *s, struct sim_node *n)
@@ -203,11 +149,16 @@ void sim_turn(struct sim *s, struct sim_node *n)
             list_remove(&session->ready);
             session_resume(session, now);
         }
+        if (!disk_turn(s, n)) {
+            die(s, n);
+            return;
+        }
         workload_replies(s, n);
         network_flush(s, n);
         while (network_dial(s, n)) {
         }
-        if (!node_is_busy(n->node))
+        if (!node_is_busy(n->node) &&
+            (n->disk.storage == NULL || !storage_is_busy(n->disk.storage)))
             break;
     }
     tell_notices(s, n);
@@ -225,6 +176,7 @@ struct next {
     uint64_t ms;
     struct sim_node *node; /* to be ticked, or restarted; or whose client acts */
     struct sim_client *client;
+    bool disk; /* a request of its disk ends */
     struct wire *wire;
     struct wire_end *end;
 };
@@ -240,6 +192,10 @@ static void consider_node(const struct sim *s, struct sim_node *n, struct next *
     uint64_t tick = n->tick_ms > not_before ? n->tick_ms : not_before;
     if (tick < next->ms)
         *next = (struct next){.ms = tick, .node = n};
+    uint64_t done = disk_next(n);
+    done = done > not_before ? done : not_before;
+    if (done < next->ms)
+        *next = (struct next){.ms = done, .node = n, .disk = true};
     for (uint32_t i = 0; i < s->plan.clients && !n->stranger && !s->healing; i++) {
         struct sim_client *c = &n->clients[i];
         uint64_t ms = c->next_ms > not_before ? c->next_ms : not_before;
@@ -253,6 +209,8 @@ static void tick_node(struct sim *s, struct sim_node *n)
     struct moment now = sim_now(s, n);
     s->heap.fail_one_in = n->failing_until_ms > s->now_ms ? 50 : 0;
     uint64_t due = node_tick(n->node, now);
+    if (n->disk.storage != NULL)
+        storage_tick(n->disk.storage, now);
     uint64_t in_ms = due > now.mono_ms ? due - now.mono_ms : 1;
     n->tick_ms = s->now_ms + in_ms;
 }
@@ -261,14 +219,16 @@ static void happen(struct sim *s, const struct next *next)
 {
     struct sim_node *n = next->node != NULL ? next->node : &s->nodes[next->end->node];
     if (n->node == NULL) {
-        bool disk = n->keeps_disk && n->disk[0].taken;
-        bool older = disk && plan_has(&s->plan, FAULT_ROLLBACK) && random_below(&s->faults, 3) == 0;
-        if (!sim_start_node(s, n, disk, older))
+        if (n->disk.older_taken && random_below(&s->disks, 3) == 0)
+            disk_roll_back(s, n);
+        if (!sim_start_node(s, n))
             return;
     }
     s->heap.fail_one_in = n->failing_until_ms > s->now_ms ? 50 : 0;
     if (next->client != NULL)
         workload_step(s, n, next->client);
+    else if (next->disk)
+        disk_happen(s, n);
     else if (next->wire != NULL)
         network_deliver(s, next->wire, next->end);
     else
@@ -308,8 +268,7 @@ static void init_node(struct sim *s, uint32_t index)
     n->index = index;
     snprintf(n->name, sizeof n->name, "node%u", index + 1);
     snprintf(n->host, sizeof n->host, "10.0.0.%u", index + 1);
-    image_init(s, &n->disk[0]);
-    image_init(s, &n->disk[1]);
+    disk_open(s, n);
     n->config = (struct node_config){.name = n->name,
                                      .cluster = "sim",
                                      .version = "0",
@@ -336,6 +295,7 @@ void sim_open(struct sim *s, const struct sim_plan *plan, FILE *story)
     random_init(&s->work, hash_mix(plan->seed, 2));
     random_init(&s->network, hash_mix(plan->seed, 3));
     random_init(&s->faults, hash_mix(plan->seed, 4));
+    random_init(&s->disks, hash_mix(plan->seed, 5));
     buffer_init(&s->scratch, &s->plain);
     list_init(&s->wires);
     for (uint32_t i = 0; i < SIM_NODES_MAX; i++)
@@ -348,9 +308,8 @@ void sim_close(struct sim *s)
     for (uint32_t i = 0; i < SIM_NODES_MAX; i++) {
         struct sim_node *n = &s->nodes[i];
         if (n->node != NULL)
-            sim_stop_node(s, n);
-        image_clear(&n->disk[0]);
-        image_clear(&n->disk[1]);
+            sim_stop_node(s, n, MEMORY_KILL);
+        disk_close(n);
     }
     CHECK(list_is_empty(&s->wires));
     if (s->heap.live != 0)
