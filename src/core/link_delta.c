@@ -174,8 +174,9 @@ static void complete_delta(struct link *l)
         return;
     }
     const struct vector *promised = MUTATED(DELTA_VECTOR_LATE) ? &l->vector : &d->vector;
-    if (vector_merge(&n->vector, promised) != 0 ||
-        (!MUTATED(DROPPED_NOT_INHERITED) && vector_merge(&n->dropped, &d->dropped) != 0)) {
+    /* In this order: without memory, better to know of drops that one has not inherited yet. */
+    if ((!MUTATED(DROPPED_NOT_INHERITED) && vector_merge(&n->dropped, &d->dropped) != 0) ||
+        vector_merge(&n->vector, promised) != 0) {
         link_fail(l, LINK_VECTOR_FULL);
         return;
     }

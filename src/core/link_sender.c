@@ -86,7 +86,7 @@ void link_sender_fill(struct link *l)
     uint32_t entries = 0;
     bool more = true;
     /* In turns: neither shall starve the other on a link that is always full. */
-    while (more && link_has_room(l)) {
+    while (more && link_has_room(l) && l->state != LINK_CLOSED) {
         more = stream_step(l);
         if (l->scan.active && entries < LINK_SCAN_ENTRIES && link_has_room(l)) {
             link_scan_step(l, &entries);

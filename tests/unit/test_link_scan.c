@@ -334,6 +334,31 @@ static void link_scan_that_compares_anyway_allows_all_force(void **state)
     assert_int_equal(take_all(c).forced_stamp, 33);
 }
 
+/* Whatever leaves before the link ends over it is believed: a mark without its list would delete. */
+static void link_scan_marks_nothing_as_listed_whose_list_it_had_no_memory_for(void **state)
+{
+    (void)state;
+    bool failed = true;
+    for (uint64_t n = 1; failed; n++) {
+        struct comparing one, *c = &one;
+        comparing_open(c);
+        note_dropped(c);
+        for (uint32_t i = 0; i < 8; i++)
+            hold(c, c->keys[i], 10, FIRST_ORIGIN);
+        hold(c, "k", 100, FIRST_ORIGIN);
+        comparing_dial(c);
+        failing_heap_arm(&c->f.pair.heap, n);
+        request(c, FLAGS_NONE, 40, STORE_GROUPS, NULL);
+        struct served s = {0};
+        take(c, &s);
+        failed = failing_heap_disarm(&c->f.pair.heap);
+        assert_true(s.entries == 8 || s.last_mark <= c->partition);
+        assert_int_equal(s.ended, !failed);
+        assert_int_equal(c->f.x.link.state == LINK_CLOSED, failed);
+        situation_close(&c->f);
+    }
+}
+
 /* --- what may be asked --------------------------------------------------------------------- */
 
 static void link_scan_ends_at_a_request_that_makes_no_sense(void **state)
@@ -381,6 +406,7 @@ int main(void)
         TEST(link_scan_lists_in_frames_of_bounded_size_and_turns_of_bounded_work),
         TEST(link_scan_allows_force_except_in_the_partition_it_is_in),
         TEST(link_scan_that_compares_anyway_allows_all_force),
+        cmocka_unit_test(link_scan_marks_nothing_as_listed_whose_list_it_had_no_memory_for),
         cmocka_unit_test(link_scan_ends_at_a_request_that_makes_no_sense),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
