@@ -146,7 +146,8 @@ void link_delta_work(struct link *l)
         bool last = d->check_next == d->check_end;
         bool listed = last && d->check_listed;
         bool shown = last && buffer_size(&d->seen) > 0;
-        if (listed || shown || store_partition_stamp_max(l->node->store, p) > d->covered_stamp)
+        bool late = shown || store_partition_stamp_max(l->node->store, p) > d->covered_stamp;
+        if (listed || (late && !MUTATED(LATE_UNCHECKED)))
             d->looked_at += link_check_partition(l, p, listed);
         if (last)
             buffer_truncate(&d->seen, 0);
@@ -168,6 +169,8 @@ static void complete_delta(struct link *l)
                    "%" PRIu64 " records differed from %s's without a reason, and were repaired: "
                    "a disk, memory or this program has a fault",
                    d->diverged, l->member->name);
+    if (n->forced_stamp < d->forced_stamp)
+        n->forced_stamp = d->forced_stamp;
     if (d->scrub) {
         uint64_t brought = d->records + d->entries;
         l->scrub.budget -= brought < l->scrub.budget ? brought : l->scrub.budget;
@@ -180,8 +183,6 @@ static void complete_delta(struct link *l)
         link_fail(l, LINK_VECTOR_FULL);
         return;
     }
-    if (n->forced_stamp < d->forced_stamp)
-        n->forced_stamp = d->forced_stamp;
     link_close_gap(l);
     n->counters.deltas_received++;
     n->counters.comparisons_received += d->behind && d->entries > 0;

@@ -44,7 +44,7 @@ bool link_scan_allows(struct link *l, uint32_t partition)
         return true; /* lists tell of what is gone */
     if (scan->cursor_open && !scan->listing && scan->partition == partition)
         return false;
-    scan->list_all = true;
+    scan->list_all = !MUTATED(FORCED_UNLISTED);
     return true;
 }
 

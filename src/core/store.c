@@ -347,7 +347,8 @@ bool store_find(struct store *s, struct bytes key, struct record *rec)
 
 bool store_get(struct store *s, struct bytes key, uint64_t wall_ms, struct record *rec)
 {
-    return store_find(s, key, rec) && !rec->tombstone && !record_expired(rec, wall_ms);
+    return store_find(s, key, rec) && !rec->tombstone &&
+           (!record_expired(rec, wall_ms) || MUTATED(EXPIRED_IS_READ));
 }
 
 void store_drop_tombstone(struct store *s, const struct record *tombstone)

@@ -6,7 +6,7 @@
  *   2 every key holds the greatest record that anybody who still runs has seen
  *   3 a key's record at a node only ever grows; merging in any order gives the same
  *   4 nothing is there that no client wrote, and nothing is deleted without a reason
- *   5 (origin, stamp) names one record
+ *   5 (origin, stamp) names one content
  *   6 a node's stamps increase, and exceed all it has merged
  *   7 nothing is merged from further ahead than clocks may differ
  *   8 what was deleted or has expired is not readable again
@@ -42,6 +42,14 @@ void checker_image_taken(struct sim *s, const struct sim_node *n);
 
 /* Something has happened at the node: what holds at any moment is checked. */
 void checker_look(struct sim *s, struct sim_node *n);
+
+/* What a node holds and whom it counts among its members, as one number that is not 0; and that a
+ * peer was refused since, which shall have changed nothing of it. */
+uint64_t checker_state(const struct sim_node *n);
+void checker_refused(struct sim *s, const struct sim_node *n, uint64_t state_before);
+
+/* A GET was answered. */
+void checker_read(struct sim *s, const struct sim_node *n, uint32_t key, struct bytes reply);
 
 /* A link was ended with a reason. */
 void checker_link_ended(struct sim *s, const char *reason);

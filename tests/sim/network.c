@@ -5,7 +5,9 @@
 #include "checker.h"
 
 #include "kv/check.h"
+
 #include <stdlib.h>
+#include <time.h>
 
 /* What a connection's sockets take before its writer has to wait. */
 #define SOCKET_BYTES (128u << 10)
@@ -79,6 +81,15 @@ bool network_dial(struct sim *s, struct sim_node *from)
     return true;
 }
 
+/* Makes the HELLO, which is all that waits to be sent, one of the next version. */
+static void raise_version(const struct wire_end *e, struct buffer *out)
+{
+    size_t begun = e->link.role == LINK_SENDER ? FRAME_MAGIC_BYTES : 0;
+    CHECK(buffer_size(out) > begun + FRAME_HEADER_BYTES);
+    put_u16(out->data + out->start + begun + FRAME_HEADER_BYTES, FRAME_PROTOCOL_VERSION + 1);
+    frame_end(out, begun, FRAME_HELLO);
+}
+
 /* Puts what an end has to say on its way. */
 static void send_from(struct sim *s, struct wire *w, struct wire_end *e)
 {
@@ -90,6 +101,9 @@ static void send_from(struct sim *s, struct wire *w, struct wire_end *e)
     size_t size = buffer_size(out);
     if (size == 0)
         return;
+    if (!e->greeted && s->nodes[e->node].stranger == STRANGER_VERSION)
+        raise_version(e, out);
+    e->greeted = true;
     s->nodes[e->node].node->counters.peer_bytes_sent += size;
     if (to->open && !pipe->dead) {
         uint32_t rate = s->bytes_per_s[e->node][to->node];
@@ -98,6 +112,8 @@ static void send_from(struct sim *s, struct wire *w, struct wire_end *e)
         pipe->free_ms = start + (rate == 0 ? 0 : size * 1000 / rate);
         struct segment segment = {.due_ms = pipe->free_ms + random_below(&s->network, delay + 1),
                                   .size = size};
+        if (MUTATED(STORY_LEAKS))
+            segment.due_ms += (uint64_t)clock() % 3;
         buffer_append(&pipe->bytes, buffer_bytes(out));
         buffer_append(&pipe->segments, bytes_of((const uint8_t *)&segment, sizeof segment));
     }
@@ -126,8 +142,8 @@ void network_flush(struct sim *s, struct sim_node *n)
 
 static bool is_stalled(const struct sim *s, const struct wire_end *e, uint32_t from)
 {
-    return e->arriving.dead || s->blocked[from][e->node] || s->clogged[from][e->node] ||
-           s->nodes[e->node].paused_until_ms > s->now_ms;
+    return e->arriving.dead || !link_wants_input(&e->link) || s->blocked[from][e->node] ||
+           s->clogged[from][e->node] || s->nodes[e->node].paused_until_ms > s->now_ms;
 }
 
 static uint64_t due_at(const struct sim *s, struct wire *w, struct wire_end *e)
@@ -186,7 +202,10 @@ void network_deliver(struct sim *s, struct wire *w, struct wire_end *e)
     memcpy(&segment, buffer_bytes(&pipe->segments).data, sizeof segment);
     struct bytes bytes = bytes_of(buffer_bytes(&pipe->bytes).data, segment.size);
     sim_trace(s, segment.size * 64 + e->node);
+    uint64_t state = e->link.state == LINK_HELLO ? checker_state(n) : 0;
     link_read(&e->link, sim_now(s, n), sniff(e, bytes));
+    if (state != 0 && e->link.refused)
+        checker_refused(s, n, state);
     buffer_consume(&pipe->bytes, segment.size);
     buffer_consume(&pipe->segments, sizeof segment);
 }

@@ -320,7 +320,7 @@ static void init_node(struct sim *s, uint32_t index)
                                      .max_value_bytes = 1u << 20,
                                      .journal_bytes = JOURNAL_BYTES_MIN,
                                      .keys_limit = 100000,
-                                     .max_output_bytes = 1u << 20,
+                                     .max_output_bytes = 64u << 10,
                                      .max_clock_drift_ms = 5000};
 }
 
