@@ -9,6 +9,7 @@
     X(NO_ZOMBIE_RULE, "an absent record that the vector covers is merged again")                   \
     X(LAST_ARRIVAL_WINS, "a merge keeps what came last, not what is greater")                      \
     X(DIGEST_FORGETS, "an update in place leaves the digest as it was")                            \
+    X(VALUE_NOT_COPIED, "an update in place takes the stamp and leaves the value")                 \
     X(STAMPS_NOT_OBSERVED, "own stamps need not exceed those received")                            \
     X(RECEIVED_IS_FORWARDED, "what a peer sent is sent on as if own")                              \
     X(EXPIRY_ADJUSTED, "an expiry is taken by the clock of whoever receives it")                   \

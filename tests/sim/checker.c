@@ -69,13 +69,31 @@ static void note_delete(struct key_history *h, const struct sim_node *n, uint64_
     }
 }
 
-void checker_issued(struct sim *s, const struct sim_node *n, uint32_t key, uint64_t stamp)
+/* Whether the record is what the client asked for. */
+static bool is_as_issued(struct sim *s, const struct sim_node *n, uint32_t key,
+                         const struct record *rec, enum write_kind kind, struct bytes value)
+{
+    const struct seen *was = &s->checker->views[n->index].now[key];
+    const struct issued *x = issued_find(s->checker, key, was->stamp, was->origin);
+    switch (kind) {
+    case WRITE_VALUE:
+        return !rec->tombstone && bytes_equal(rec->value, value);
+    case WRITE_DELETE:
+        return rec->tombstone;
+    default: /* of what had been written before, time aside */
+        return x != NULL && (rec->tombstone || hash_key(rec->value) == x->value_hash);
+    }
+}
+
+void checker_issued(struct sim *s, const struct sim_node *n, uint32_t key, uint64_t stamp,
+                    enum write_kind kind, struct bytes value)
 {
     struct checker *c = s->checker;
     struct node_view *v = &c->views[n->index];
     uint64_t origin = n->config.origin;
     struct record rec;
-    if (!look_up(s, n, key, &rec) || rec.stamp != stamp || rec.origin != origin) {
+    if (!look_up(s, n, key, &rec) || rec.stamp != stamp || rec.origin != origin ||
+        !is_as_issued(s, n, key, &rec, kind, value)) {
         sim_fail(s, 2, "%s does not hold what it has just written to k%u", n->name, key);
         return;
     }

@@ -29,8 +29,12 @@
 void checker_open(struct sim *s);
 void checker_close(struct sim *s);
 
-/* A client of the node has just written the record with that stamp to that key. */
-void checker_issued(struct sim *s, const struct sim_node *n, uint32_t key, uint64_t stamp);
+enum write_kind { WRITE_VALUE, WRITE_DELETE, WRITE_EXPIRY };
+
+/* A client of the node has just written the record with that stamp to that key.
+ * value: what it gave; borrowed. Of WRITE_VALUE only. */
+void checker_issued(struct sim *s, const struct sim_node *n, uint32_t key, uint64_t stamp,
+                    enum write_kind kind, struct bytes value);
 
 /* A client was told that its write with that stamp is on so many other nodes. */
 void checker_acked(struct sim *s, const struct sim_node *n, uint64_t stamp, uint32_t peers);

@@ -12,6 +12,10 @@
 /* What a connection's sockets take before its writer has to wait. */
 #define SOCKET_BYTES (128u << 10)
 
+/* Of what is sent at once. The least is what tells a peer from a client. */
+#define SEGMENTS_MAX      4u
+#define SEGMENT_BYTES_MIN FRAME_MAGIC_BYTES
+
 static struct wire_end *other_end(struct wire *w, struct wire_end *e)
 {
     return e == &w->dialer ? &w->acceptor : &w->dialer;
@@ -90,6 +94,25 @@ static void raise_version(const struct wire_end *e, struct buffer *out)
     frame_end(out, begun, FRAME_HELLO);
 }
 
+/* Mostly in one piece; now and then in several, so that others come between them. */
+static void put_segments(struct sim *s, struct pipe *pipe, size_t size, uint32_t delay)
+{
+    uint32_t cuts = random_below(&s->network, 4) == 0 ? SEGMENTS_MAX : 1;
+    while (size > 0) {
+        size_t part = SEGMENT_BYTES_MIN + random_below(&s->network, size);
+        if (--cuts == 0 || part > size)
+            part = size;
+        struct segment segment = {.due_ms = pipe->free_ms + random_below(&s->network, delay + 1),
+                                  .size = part};
+        if (MUTATED(STORY_LEAKS))
+            segment.due_ms += (uint64_t)clock() % 3;
+        buffer_append(&pipe->segments, bytes_of((const uint8_t *)&segment, sizeof segment));
+        size -= part;
+        if (cuts == 0)
+            return;
+    }
+}
+
 /* Puts what an end has to say on its way. */
 static void send_from(struct sim *s, struct wire *w, struct wire_end *e)
 {
@@ -110,12 +133,8 @@ static void send_from(struct sim *s, struct wire *w, struct wire_end *e)
         uint32_t delay = s->delay_ms[e->node][to->node];
         uint64_t start = pipe->free_ms > s->now_ms ? pipe->free_ms : s->now_ms;
         pipe->free_ms = start + (rate == 0 ? 0 : size * 1000 / rate);
-        struct segment segment = {.due_ms = pipe->free_ms + random_below(&s->network, delay + 1),
-                                  .size = size};
-        if (MUTATED(STORY_LEAKS))
-            segment.due_ms += (uint64_t)clock() % 3;
         buffer_append(&pipe->bytes, buffer_bytes(out));
-        buffer_append(&pipe->segments, bytes_of((const uint8_t *)&segment, sizeof segment));
+        put_segments(s, pipe, size, delay);
     }
     buffer_consume(out, size);
 }

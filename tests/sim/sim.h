@@ -47,7 +47,8 @@
     X(BIG_VALUES, "big-values")                                                                    \
     X(EXPIRY, "expiry")                                                                            \
     X(SMALL_RING, "small-ring")                                                                    \
-    X(LAZY_CLIENT, "lazy-client")
+    X(LAZY_CLIENT, "lazy-client")                                                                  \
+    X(BUSY, "busy")
 
 enum fault {
 #define FAULT_NAME(name, text) FAULT_##name,
@@ -122,6 +123,8 @@ struct sim_client {
     uint64_t stamp; /* … this */
     uint32_t key;
     bool reads; /* that command was a GET */
+    int write_kind; /* or another: enum write_kind */
+    size_t value_bytes; /* at the end of the line, with WRITE_VALUE */
     uint32_t acks_wanted; /* of WAIT: UINT32_MAX = the count is the reply */
     uint64_t due_ms; /* when its reply has to be there at the latest */
     uint64_t next_ms;

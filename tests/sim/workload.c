@@ -79,8 +79,9 @@ static void send_line(struct sim *s, struct sim_node *n, struct sim_client *c, c
     session_read(&c->session, sim_now(s, n), bytes_of((const uint8_t *)line + cut, size - cut));
     c->wrote = c->session.last_write != before;
     c->stamp = c->session.last_write;
+    struct bytes value = bytes_of(line + size - 1 - c->value_bytes, c->value_bytes);
     if (c->wrote)
-        checker_issued(s, n, c->key, c->stamp);
+        checker_issued(s, n, c->key, c->stamp, (enum write_kind)c->write_kind, value);
 }
 
 /* A value nobody else writes: its number, and as much padding as is wanted. */
@@ -96,38 +97,48 @@ static size_t put_value(struct sim *s, char *at)
     return size + pad;
 }
 
-static size_t put_write(struct sim *s, const char *key, char *line)
+static size_t put_write(struct sim *s, struct sim_client *c, const char *key, char *line)
 {
     uint64_t kind = random_below(&s->work, 100);
     bool expiry = plan_has(&s->plan, FAULT_EXPIRY);
-    size_t size;
+    size_t size, begun = 0;
+    c->write_kind = WRITE_EXPIRY;
     if (kind < 35) {
+        c->write_kind = WRITE_DELETE;
         size = (size_t)sprintf(line, "DEL %s", key);
     } else if (kind < 50 && expiry) {
-        size = (size_t)sprintf(line, "SETEX %s %u ", key, (unsigned)random_below(&s->work, 30) + 1);
-        size += put_value(s, line + size);
+        begun =
+            (size_t)sprintf(line, "SETEX %s %u ", key, (unsigned)random_below(&s->work, 30) + 1);
+        size = begun + put_value(s, line + begun);
     } else if (kind < 56 && expiry) {
         size = (size_t)sprintf(line, "EXPIRE %s %u", key, (unsigned)random_below(&s->work, 20));
     } else if (kind < 60 && expiry) {
         size = (size_t)sprintf(line, "PERSIST %s", key);
     } else {
-        size = (size_t)sprintf(line, "SET %s ", key);
-        size += put_value(s, line + size);
+        begun = (size_t)sprintf(line, "SET %s ", key);
+        size = begun + put_value(s, line + begun);
+    }
+    if (begun > 0) {
+        c->write_kind = WRITE_VALUE;
+        c->value_bytes = size - begun;
     }
     return size;
 }
 
 /* Reads a value and writes another that is made of it. */
-static size_t put_modified(struct sim *s, struct sim_node *n, const char *key, char *line)
+static size_t put_modified(struct sim *s, struct sim_node *n, struct sim_client *c, const char *key,
+                           char *line)
 {
     struct record rec;
-    size_t size = (size_t)sprintf(line, "SET %s ", key);
+    size_t begun = (size_t)sprintf(line, "SET %s ", key), size = begun;
     if (store_get(n->node->store, bytes_text(key), sim_now(s, n).wall_ms, &rec) &&
         rec.value.size < 60) {
         memcpy(line + size, rec.value.data, rec.value.size);
         size += rec.value.size;
     }
     line[size++] = '+';
+    c->write_kind = WRITE_VALUE;
+    c->value_bytes = size - begun;
     return size;
 }
 
@@ -138,15 +149,17 @@ void workload_step(struct sim *s, struct sim_node *n, struct sim_client *c)
     size_t size;
     c->key = (uint32_t)random_below(&s->work, s->plan.keys);
     workload_key(c->key, key);
+    c->value_bytes = 0;
     bool reads = random_below(&s->work, 100) >= s->plan.write_percent;
     if (reads)
         size = (size_t)sprintf(line, "GET %s", key);
     else if (random_below(&s->work, 10) == 0)
-        size = put_modified(s, n, key, line);
+        size = put_modified(s, n, c, key, line);
     else
-        size = put_write(s, key, line);
+        size = put_write(s, c, key, line);
     if (c->session.last_write != 0 && random_below(&s->work, 40) == 0) {
         uint64_t stamp = c->session.last_write;
+        c->value_bytes = 0;
         size = (size_t)sprintf(line, "WAIT %u %u\n", (unsigned)random_below(&s->work, s->size),
                                (unsigned)random_below(&s->work, 500) + 1);
         send_line(s, n, c, line, size);
