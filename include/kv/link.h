@@ -46,8 +46,9 @@
 /* A RECORDS or DELTA_RECORDS frame is closed when it has this much; one record may be larger. */
 #define LINK_FRAME_BYTES (64u << 10)
 
-/* Entries a delta scan looks at in one turn of the loop. */
-#define LINK_SCAN_ENTRIES 2048u
+/* Entries that delta scans, and checks, look at in one turn of the loop: at 10 million keys each is a
+ * miss of every cache. */
+#define LINK_SCAN_ENTRIES 512u
 
 /* How long a peer's vector may stay ahead before the difference is fetched from that peer. */
 #define LINK_AHEAD_MS 2000u

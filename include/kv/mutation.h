@@ -9,9 +9,15 @@
     X(NO_ZOMBIE_RULE, "an absent record that the vector covers is merged again")                   \
     X(LAST_ARRIVAL_WINS, "a merge keeps what came last, not what is greater")                      \
     X(DIGEST_FORGETS, "an update in place leaves the digest as it was")                            \
+    X(VALUE_NOT_COPIED, "an update in place takes the stamp and leaves the value")                 \
     X(STAMPS_NOT_OBSERVED, "own stamps need not exceed those received")                            \
     X(RECEIVED_IS_FORWARDED, "what a peer sent is sent on as if own")                              \
+    X(EXPIRY_ADJUSTED, "an expiry is taken by the clock of whoever receives it")                   \
+    X(EXPIRED_IS_READ, "what has expired is readable until it is swept")                           \
     X(ACK_COUNTS_ITSELF, "min-acks counts one confirmation too many")                              \
+    X(HELD_WITHOUT_END, "a reply is held until peers confirm, however long that takes")            \
+    X(SESSION_UNBOUNDED, "a client that does not read goes on being served")                       \
+    X(LINK_UNBOUNDED, "a peer that does not read goes on being sent to")                           \
     X(RESTART_KEEPS_ORIGIN, "a run that lost its memory goes on as the run before")                \
     X(APPLIED_AS_DURABLE, "a tombstone is dropped when peers have it in memory only")              \
     X(DROP_UNCONFIRMED, "a tombstone is dropped without asking what members have")                 \
@@ -20,12 +26,20 @@
     X(NO_DROPPED_VECTOR, "a delta serves also whoever missed dropped tombstones")                  \
     X(DROPPED_NOT_INHERITED, "the dropped vector is not taken over with a peer's vector")          \
     X(STREAM_ALWAYS, "the ring goes on whatever else is missing")                                  \
+    X(GAP_UNTOLD, "the ring was too short, and the receiver is not told")                          \
+    X(ENDED_RUN_CONFIRMS, "a link of a run that ended confirms for the run after it")              \
+    X(LATE_UNCHECKED, "what arrives during a delta by other links is not checked")                 \
+    X(FORCED_UNLISTED, "tombstones go by force during a delta, and it lists nothing")              \
     X(DELTA_VECTOR_LATE, "a delta promises the vector of its end, not of its beginning")           \
     X(VECTOR_SKIPS_HOLES, "a live record counts though records before it are missing")             \
+    X(DELETED_IS_FETCHED, "a scrub fetches also what a dropped tombstone may have beaten")         \
     X(NO_SCRUB, "digests are never compared")                                                      \
+    X(ALWAYS_BEHIND, "whatever a peer had more is asked of it, though it has come since")          \
+    X(BACKOFF_UNBOUNDED, "the pauses between attempts to dial grow without bound")                 \
     X(NO_CLOCK_FENCE, "stamps from the future are merged")                                         \
     X(REFUSED_IS_ADMITTED, "a refused peer is noted as a member")                                  \
-    X(EXPIRY_RESTAMPED, "an expired record's tombstone takes a stamp of its own")
+    X(EXPIRY_RESTAMPED, "an expired record's tombstone takes a stamp of its own")                  \
+    X(STORY_LEAKS, "the simulator draws from the machine's clock")
 
 enum mutation {
 #define MUTATION_NAME(name, text) MUTATION_##name,

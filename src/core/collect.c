@@ -72,13 +72,27 @@ static enum verdict judge(const struct node *n, const struct record *rec,
     return rec->stamp < c->forced ? GOES_BY_FORCE : STAYS;
 }
 
+/* Then no drop has everybody's consent. */
+static bool somebody_is_forgotten(const struct node *n)
+{
+    for (uint32_t i = 0; i < n->members.count; i++) {
+        if (n->members.list[i]->forgotten_ms != 0)
+            return true;
+    }
+    for (uint32_t i = 0; i < n->members.address_count; i++) {
+        if (n->members.addresses[i].forgotten)
+            return true;
+    }
+    return false;
+}
+
 /* False when out of memory: then it stays. */
 static bool drop(struct node *n, const struct record *rec, enum verdict verdict)
 {
     /* Nobody's vector can ever cover a stranded one: it would only send everybody to compare. */
     if (verdict != GOES_STRANDED && vector_advance(&n->dropped, rec->origin, rec->stamp) != 0)
         return false;
-    if (verdict != GOES && n->forced_stamp < rec->stamp)
+    if ((verdict != GOES || somebody_is_forgotten(n)) && n->forced_stamp < rec->stamp)
         n->forced_stamp = rec->stamp;
     n->counters.tombstones_forced += verdict != GOES;
     n->counters.tombstones_dropped++;

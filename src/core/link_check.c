@@ -6,6 +6,7 @@
 #include "link_internal.h"
 
 #include "kv/hash.h"
+#include "kv/mutation.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -70,6 +71,18 @@ static bool is_newer(const struct list_entry *e, const struct record *rec)
     return e->stamp > rec->stamp || (e->stamp == rec->stamp && e->origin > rec->origin);
 }
 
+static bool is_older(const struct list_entry *e, const struct record *rec)
+{
+    return !is_newer(e, rec) && (e->stamp != rec->stamp || e->origin != rec->origin);
+}
+
+/* Whether a delete that went by force may have beaten what has that stamp. Then a write that nobody
+ * had seen may have come in since, and stands there though it is older. */
+static bool may_be_deleted(const struct link *l, uint64_t stamp)
+{
+    return l->delta.behind || (stamp <= l->node->forced_stamp && !MUTATED(DELETED_IS_FETCHED));
+}
+
 static void check_record(struct link *l, const struct record *rec, bool listed,
                          const struct list_entry *entries, size_t count)
 {
@@ -79,9 +92,11 @@ static void check_record(struct link *l, const struct record *rec, bool listed,
         !vector_covers(&d->vector, rec->origin, rec->stamp))
         return;
     const struct list_entry *e = find_entry(entries, count, hash_key(rec->key));
-    if (e == NULL) {
+    if (e == NULL || (is_older(e, rec) && may_be_deleted(l, rec->stamp))) {
+        /* Of two nodes that met the same write, which nobody had seen, only one had met the delete. */
         delete_record(l, rec);
-    } else if (is_newer(e, rec) && vector_covers(&d->asked, e->origin, e->stamp)) {
+    } else if (is_newer(e, rec) && vector_covers(&d->asked, e->origin, e->stamp) &&
+               !may_be_deleted(l, e->stamp)) {
         /* The vector says that the newer one was merged here. It was not: so it is fetched. */
         l->scrub.whole = true;
         d->diverged++;

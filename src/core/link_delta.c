@@ -146,7 +146,8 @@ void link_delta_work(struct link *l)
         bool last = d->check_next == d->check_end;
         bool listed = last && d->check_listed;
         bool shown = last && buffer_size(&d->seen) > 0;
-        if (listed || shown || store_partition_stamp_max(l->node->store, p) > d->covered_stamp)
+        bool late = shown || store_partition_stamp_max(l->node->store, p) > d->covered_stamp;
+        if (listed || (late && !MUTATED(LATE_UNCHECKED)))
             d->looked_at += link_check_partition(l, p, listed);
         if (last)
             buffer_truncate(&d->seen, 0);
@@ -168,19 +169,20 @@ static void complete_delta(struct link *l)
                    "%" PRIu64 " records differed from %s's without a reason, and were repaired: "
                    "a disk, memory or this program has a fault",
                    d->diverged, l->member->name);
+    if (n->forced_stamp < d->forced_stamp)
+        n->forced_stamp = d->forced_stamp;
     if (d->scrub) {
         uint64_t brought = d->records + d->entries;
         l->scrub.budget -= brought < l->scrub.budget ? brought : l->scrub.budget;
         return;
     }
     const struct vector *promised = MUTATED(DELTA_VECTOR_LATE) ? &l->vector : &d->vector;
-    if (vector_merge(&n->vector, promised) != 0 ||
-        (!MUTATED(DROPPED_NOT_INHERITED) && vector_merge(&n->dropped, &d->dropped) != 0)) {
+    /* In this order: without memory, better to know of drops that one has not inherited yet. */
+    if ((!MUTATED(DROPPED_NOT_INHERITED) && vector_merge(&n->dropped, &d->dropped) != 0) ||
+        vector_merge(&n->vector, promised) != 0) {
         link_fail(l, LINK_VECTOR_FULL);
         return;
     }
-    if (n->forced_stamp < d->forced_stamp)
-        n->forced_stamp = d->forced_stamp;
     link_close_gap(l);
     if (n->refilling) {
         n->refilling = false;

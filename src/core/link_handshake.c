@@ -218,17 +218,32 @@ static void set_address(const struct link *l, struct member *m, const struct hel
         members_set_address(members, m, bytes_text(l->address->host), h->port);
 }
 
-/* Notes who it is that has been let in. False when there is no room for another member. */
+/* What the member will have confirmed. False when out of memory. */
+static bool put_confirmed(struct link *l, const struct hello *h, struct vector *confirmed)
+{
+    const struct member *m = members_find(&l->node->members, h->name);
+    bool same_run = m != NULL && m->origin == h->origin;
+    return vector_copy(confirmed, &l->vector) == 0 &&
+           (!same_run || vector_merge(confirmed, &m->confirmed) == 0);
+}
+
+/* Notes who it is that has been let in. False when there is no room for another member: then nothing
+ * has changed. */
 static bool admit(struct link *l, struct moment now, const struct hello *h)
 {
     struct node *n = l->node;
-    struct member *m = members_add(&n->members, h->name);
-    if (m == NULL)
+    struct vector confirmed;
+    vector_init(&confirmed, n->heap);
+    struct member *m = put_confirmed(l, h, &confirmed) ? members_add(&n->members, h->name) : NULL;
+    if (m == NULL) {
+        vector_close(&confirmed);
         return false;
+    }
+    vector_close(&m->confirmed);
+    m->confirmed = confirmed;
     if (m->origin != h->origin) {
         /* Another run: what the one before had confirmed may be gone with it. */
         m->origin = h->origin;
-        vector_close(&m->confirmed);
         vector_close(&m->durable);
     }
     m->keeps_disk = (h->flags & HELLO_KEEPS_DISK) != 0;
@@ -236,8 +251,6 @@ static bool admit(struct link *l, struct moment now, const struct hello *h)
         m->forgotten_ms = 0;
         n->members.generation++;
     }
-    if (vector_merge(&m->confirmed, &l->vector) != 0)
-        return false;
     set_address(l, m, h);
     m->contact_mono_ms = now.mono_ms;
     m->contact_wall_ms = now.wall_ms;

@@ -44,7 +44,7 @@ bool link_scan_allows(struct link *l, uint32_t partition)
         return true; /* lists tell of what is gone */
     if (scan->cursor_open && !scan->listing && scan->partition == partition)
         return false;
-    scan->list_all = true;
+    scan->list_all = !MUTATED(FORCED_UNLISTED);
     return true;
 }
 
@@ -69,8 +69,10 @@ static bool read_request(struct link *l, struct frame_reader *payload, struct re
         return false;
     buffer_truncate(&scan->digests, 0);
     buffer_append(&scan->digests, digests);
+    if (buffer_failed(&scan->digests))
+        link_fail(l, "out of memory");
     scan->digests_first = r->first_group * STORE_GROUP_PARTITIONS;
-    return true;
+    return l->state != LINK_CLOSED;
 }
 
 static void begin_scan(struct link *l, const struct request *r, bool behind)
@@ -257,5 +259,7 @@ void link_scan_step(struct link *l, uint32_t *entries)
     scan->cursor_open = false;
     scan->partition++;
     send_list(l);
-    send_mark(l, scan->partition, scan->listing);
+    /* What is said before a link ends is believed: no mark without the list. */
+    if (l->state != LINK_CLOSED)
+        send_mark(l, scan->partition, scan->listing);
 }

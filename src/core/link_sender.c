@@ -5,7 +5,8 @@
 
 bool link_has_room(const struct link *l)
 {
-    return buffer_size(&l->out) + l->unsent < LINK_OUTPUT_BYTES && !buffer_failed(&l->out);
+    bool room = buffer_size(&l->out) + l->unsent < LINK_OUTPUT_BYTES || MUTATED(LINK_UNBOUNDED);
+    return room && !buffer_failed(&l->out);
 }
 
 static void send_gap(struct link *l)
@@ -57,6 +58,8 @@ static bool stream_step(struct link *l)
     struct node *n = l->node;
     if (l->state != LINK_LIVE)
         return false;
+    if (journal_overtaken(&n->journal, &l->reader) && MUTATED(GAP_UNTOLD))
+        l->reader.position = n->journal.head;
     if (journal_overtaken(&n->journal, &l->reader)) {
         send_gap(l);
         return true;
@@ -83,10 +86,12 @@ void link_sender_tick(struct link *l, struct moment now)
 
 void link_sender_fill(struct link *l)
 {
-    uint32_t entries = 0;
+    uint32_t scans = l->node->scans, entries = 0;
     bool more = true;
+    if (scans > 1) /* they share what a turn may take */
+        entries = LINK_SCAN_ENTRIES - LINK_SCAN_ENTRIES / scans;
     /* In turns: neither shall starve the other on a link that is always full. */
-    while (more && link_has_room(l)) {
+    while (more && link_has_room(l) && l->state != LINK_CLOSED) {
         more = stream_step(l);
         if (l->scan.active && entries < LINK_SCAN_ENTRIES && link_has_room(l)) {
             link_scan_step(l, &entries);

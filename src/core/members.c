@@ -152,7 +152,7 @@ void address_failed(struct address *a, uint64_t mono_ms, struct random *random, 
 {
     a->state = ADDRESS_IDLE;
     a->backoff_ms = a->backoff_ms == 0 ? DIAL_BACKOFF_MIN_MS : a->backoff_ms * 2;
-    if (a->backoff_ms > DIAL_BACKOFF_MAX_MS)
+    if (a->backoff_ms > DIAL_BACKOFF_MAX_MS && !MUTATED(BACKOFF_UNBOUNDED))
         a->backoff_ms = DIAL_BACKOFF_MAX_MS;
     /* Half fixed, half random: nodes that lost each other together do not all dial together. */
     a->dial_mono_ms = mono_ms + a->backoff_ms / 2 + random_below(random, a->backoff_ms / 2 + 1);

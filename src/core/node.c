@@ -168,7 +168,9 @@ static bool is_covered(const struct node *n, const struct record *rec)
 
 int node_receive(struct node *n, const struct record *rec)
 {
-    int outcome = node_merge(n, rec, is_covered(n, rec));
+    struct record taken = *rec;
+    taken.expires_ms += rec->expires_ms != 0 && MUTATED(EXPIRY_ADJUSTED);
+    int outcome = node_merge(n, &taken, is_covered(n, rec));
     if (outcome < 0)
         return outcome;
     if (!MUTATED(STAMPS_NOT_OBSERVED))
@@ -254,7 +256,7 @@ static void release_overdue(struct node *n, struct moment now)
 {
     list_for_each (item, &n->waiting) {
         struct session *s = container_of(item, struct session, waiting);
-        if (session_deadline(s) <= now.mono_ms)
+        if (session_deadline(s) <= now.mono_ms && !MUTATED(HELD_WITHOUT_END))
             session_release(s, now);
     }
 }

@@ -4,6 +4,7 @@
 #include "kv/backup.h"
 #include "kv/command.h"
 #include "kv/line.h"
+#include "kv/mutation.h"
 #include "kv/node.h"
 
 #include <errno.h>
@@ -292,7 +293,8 @@ static uint64_t line_bytes_max(const struct session *s)
 static bool output_is_full(const struct session *s)
 {
     return buffer_size(&s->out) + buffer_size(&s->held) + buffer_size(&s->holds) + s->unsent >=
-           s->node->config.max_output_bytes;
+               s->node->config.max_output_bytes &&
+           !MUTATED(SESSION_UNBOUNDED);
 }
 
 bool session_wants_input(const struct session *s)

@@ -321,7 +321,10 @@ int store_merge(struct store *s, const struct record *rec, bool covered)
         has_expiry(at.entry) == (rec->expires_ms != 0)) {
         uint64_t digest = at.partition->digest;
         count_out(s, &at, &old);
-        entry_write(at.entry, rec, origin_index);
+        struct record written = *rec;
+        if (MUTATED(VALUE_NOT_COPIED) && old.value.size == rec->value.size)
+            written.value = old.value;
+        entry_write(at.entry, &written, origin_index);
         if (MUTATED(DIGEST_FORGETS) && !old.tombstone && !rec->tombstone)
             at.partition->digest = digest - record_digest(at.key_hash, rec);
     } else {
@@ -350,7 +353,8 @@ bool store_find(struct store *s, struct bytes key, struct record *rec)
 
 bool store_get(struct store *s, struct bytes key, uint64_t wall_ms, struct record *rec)
 {
-    return store_find(s, key, rec) && !rec->tombstone && !record_expired(rec, wall_ms);
+    return store_find(s, key, rec) && !rec->tombstone &&
+           (!record_expired(rec, wall_ms) || MUTATED(EXPIRED_IS_READ));
 }
 
 void store_drop_tombstone(struct store *s, const struct record *tombstone)

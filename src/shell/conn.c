@@ -181,6 +181,13 @@ static void end_of_input(struct conn *c, ssize_t reason)
     }
 }
 
+/* Whether there may be more, which libuv would go on reading in the same turn: of what a peer sends,
+ * clients shall not wait for more than this. */
+static bool was_enough(const struct conn *c, ssize_t size)
+{
+    return c->kind == CONN_PEER && (size_t)size == sizeof c->server->read_buffer;
+}
+
 /* Not while there is enough to do with what came before. */
 static bool wants_input(const struct conn *c)
 {
@@ -197,8 +204,8 @@ static void on_read(uv_stream_t *stream, ssize_t size, const uv_buf_t *buf)
         return;
     }
     feed(c, bytes_of(buf->base, (size_t)size));
-    if (!c->closing && !c->lingering && !wants_input(c))
-        stop_reading(c);
+    if (!c->closing && !c->lingering && (!wants_input(c) || was_enough(c, size)))
+        stop_reading(c); /* conn_flush starts it again */
 }
 
 static void start_reading(struct conn *c)
@@ -268,7 +275,9 @@ static void on_written(uv_write_t *write, int status)
     }
     *unsent_of(c) -= size;
     count_sent(c, size);
-    conn_flush(c);
+    /* A link goes on in the next turn, which comes at once: one slice of a scan a turn. */
+    if (c->kind == CONN_CLIENT)
+        conn_flush(c);
 }
 
 /* Sends what the kernel takes at once, and leaves the rest to libuv. False when it failed. */

@@ -4,9 +4,13 @@
     Node      one process: start, stop, kill, pause, its log, its INFO and PEERS
     Conn      one client connection of the line protocol
     Cluster   several nodes that know of each other
+    Clock     a wall clock that is wrong, for a node
 
-KV_BINARY     the program under test (default: build/simple-kv)
-KV_SANITIZED  1 where it is a sanitizer build: deadlines grow, memory bounds are not checked
+KV_BINARY        the program under test (default: build/simple-kv)
+KV_SANITIZED     1 where it is a sanitizer build: deadlines grow, memory bounds are not checked
+KV_PLAIN_BINARY  beside a sanitizer build: one without (default: gcc/simple-kv in the next directory),
+                 for what is about size or speed, and for wrong clocks: a library that is loaded
+                 before the program and replaces its clock hangs in the sanitizer's own start
 """
 
 import os
@@ -24,6 +28,9 @@ from pathlib import Path
 REPOSITORY = Path(__file__).resolve().parents[2]
 BINARY = os.environ.get("KV_BINARY") or str(REPOSITORY / "build" / "simple-kv")
 SANITIZED = os.environ.get("KV_SANITIZED") == "1"
+PLAIN_BINARY = (os.environ.get("KV_PLAIN_BINARY") or
+                (str(Path(BINARY).resolve().parents[1] / "gcc" / "simple-kv") if SANITIZED else BINARY))
+FAKETIME = Path("/usr/lib") / f"{os.uname().machine}-linux-gnu" / "faketime" / "libfaketime.so.1"
 SLOWNESS = 4 if SANITIZED else 1
 SANITIZER_REPORT = re.compile(
     r"ERROR: (Address|Leak|Thread)Sanitizer|runtime error:|SUMMARY: \w+Sanitizer")
@@ -91,6 +98,11 @@ def raise_open_files(wanted):
         soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     return soft
+
+
+def record_bytes(pairs):
+    """What (key, value) pairs take as records on the wire."""
+    return sum(RECORD_HEADER_BYTES + len(key) + len(value) for key, value in pairs)
 
 
 def to_bytes(word):
@@ -190,14 +202,40 @@ class Conn:
         return replies
 
 
+class Clock:
+    """The wall clock of one node, wrong by an offset that may change while the node runs.
+
+    Only the wall clock: timers go on as they are.
+    """
+
+    TAKEN_UP_S = 1.0  # how long a running node may not see a change
+
+    def __init__(self, path, offset_s=0.0):
+        self.path = Path(path)
+        self.set(offset_s)
+
+    def set(self, offset_s):
+        self.offset_s = offset_s
+        written = self.path.with_suffix(".new")
+        written.write_text(f"{offset_s:+.3f}\n")
+        written.replace(self.path)
+
+    def environment(self):
+        assert FAKETIME.exists(), f"{FAKETIME} is missing (Debian package libfaketime)"
+        return {"LD_PRELOAD": str(FAKETIME), "FAKETIME_TIMESTAMP_FILE": str(self.path),
+                "FAKETIME_CACHE_DURATION": "1", "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
+
+
 class Node:
     """One simple-kv process. Keyword options become flags: min_acks=1 is --min-acks 1."""
 
     def __init__(self, directory, name, host="127.0.0.1", port=0, env=None, net=None, prefix=(),
-                 **options):
+                 binary=None, clock=None, **options):
         self.name, self.host, self.port = name, host, port
         self.options = {"bind": host, "name": name, **options}
         self.env, self.net, self.prefix = env or {}, net, list(prefix)
+        self.clock = clock
+        self.binary = binary or (PLAIN_BINARY if clock else BINARY)
         self.log_path = Path(directory) / f"{name}.log"
         self.log_path.touch()
         self.process = None
@@ -220,10 +258,12 @@ class Node:
         assert not self.running, f"{self.name} runs already"
         self.awaited = False
         self._run_offset = self.log_path.stat().st_size
+        clock = self.clock.environment() if self.clock else {}
         with open(self.log_path, "ab") as log, self.inside():
             self.process = subprocess.Popen(
-                [*self.prefix, BINARY, *self.arguments()], stdin=subprocess.DEVNULL, stdout=log,
-                stderr=log, env=clean_environment(self.env), start_new_session=True)
+                [*self.prefix, self.binary, *self.arguments()], stdin=subprocess.DEVNULL,
+                stdout=log, stderr=log, env=clean_environment({**self.env, **clock}),
+                start_new_session=True)
         eventually(self._listening, 15, f"{self.name} listens; log: {self.log()[-2000:]}")
         return self
 
@@ -278,9 +318,10 @@ class Node:
     def resume(self):
         self.send_signal(signal.SIGCONT)
 
-    def rss_bytes(self):
+    def rss_bytes(self, peak=False):
         status = Path(f"/proc/{self.pid}/status").read_text()
-        return int(re.search(r"VmRSS:\s+(\d+) kB", status).group(1)) * 1024
+        wanted = "VmHWM" if peak else "VmRSS"
+        return int(re.search(wanted + r":\s+(\d+) kB", status).group(1)) * 1024
 
     def open_files(self):
         return len(os.listdir(f"/proc/{self.pid}/fd"))

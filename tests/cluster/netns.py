@@ -1,10 +1,14 @@
-"""Hosts in network namespaces on one bridge, whose cables can be pulled. By iproute2 alone.
+"""Hosts in network namespaces on one bridge, whose cables can be pulled: iproute2 and nftables.
 
     net = Network(["a", "b", "c"])
     net["a"].address            where a node in it listens
     with net["a"].entered():    sockets and processes made here belong to that host
     net.unplug("a")             the host's cable is out: nobody hears it, it hears nobody
     net.part("a", "b")          these two do not hear each other; every other pair still does
+    net.deafen("a", "b")        a hears nothing of b; b still hears a
+    net.bar("a", "b")           no connection dialled by a leads to b; those that b dials do
+    net.undo_deafen, net.undo_bar   take back one of them; one made twice must be taken back twice
+    net.restore()               undoes every deafen and bar
 
 What is lost is lost silently, as behind a dead switch: no reset, no unreachable.
 """
@@ -13,9 +17,11 @@ import ctypes
 import os
 import shutil
 import subprocess
+from collections import Counter
 from contextlib import contextmanager
 
 CLONE_NEWNET = 0x40000000
+LISTENING_PORTS = "10000-32000"  # of nodes; what dials has a port above
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -23,8 +29,9 @@ def why_not():
     """Why namespaces cannot be made here; None where they can."""
     if os.geteuid() != 0:
         return "network namespaces need root"
-    if not shutil.which("ip"):
-        return "network namespaces need ip (iproute2)"
+    for program, package in (("ip", "iproute2"), ("nft", "nftables")):
+        if not shutil.which(program):
+            return f"network namespaces need {program} ({package})"
     probe = f"kv{os.getpid()}probe"
     made = subprocess.run(["ip", "netns", "add", probe], capture_output=True, text=True,
                           check=False)
@@ -84,6 +91,7 @@ class Network:
         _ip("-n", name, "link", "set", "lo", "up")
 
     def _make(self):
+        self._drops = {name: Counter() for name in self.hosts}
         self._namespace(self.hub)
         _ip("-n", self.hub, "link", "add", "br0", "type", "bridge")
         _ip("-n", self.hub, "link", "set", "br0", "up")
@@ -115,6 +123,47 @@ class Network:
     def rejoin(self, *names):
         for name in names:
             self._cable(name, "type", "bridge_slave", "isolated", "off")
+
+    def deafen(self, hearer, *speakers):
+        self._drop(hearer, *(f"ip saddr {self[name].address}" for name in speakers))
+
+    def bar(self, dialler, *listeners):
+        for name in listeners:
+            self._drop(name, f"ip saddr {self[dialler].address} tcp dport {LISTENING_PORTS}")
+            self._drop(dialler, f"ip saddr {self[name].address} tcp sport {LISTENING_PORTS}")
+
+    def undo_deafen(self, hearer, *speakers):
+        self._allow(hearer, *(f"ip saddr {self[name].address}" for name in speakers))
+
+    def undo_bar(self, dialler, *listeners):
+        for name in listeners:
+            self._allow(name, f"ip saddr {self[dialler].address} tcp dport {LISTENING_PORTS}")
+            self._allow(dialler, f"ip saddr {self[name].address} tcp sport {LISTENING_PORTS}")
+
+    def restore(self):
+        for name, drops in self._drops.items():
+            if drops:
+                drops.clear()
+                self._filter(name)
+
+    def _drop(self, name, *matches):
+        self._drops[name].update(matches)
+        self._filter(name)
+
+    def _allow(self, name, *matches):
+        self._drops[name] -= Counter(matches)
+        self._filter(name)
+
+    def _filter(self, name):
+        """Give the host exactly the drops that were noted for it, in one step."""
+        rules = "".join(f"add rule ip kv heard {match} drop\n" for match in self._drops[name])
+        script = ("add table ip kv\ndelete table ip kv\nadd table ip kv\n"
+                  "add chain ip kv heard { type filter hook input priority 0; }\n" + rules)
+        with self[name].entered():
+            done = subprocess.run(["nft", "-f", "-"], input=script, capture_output=True, text=True,
+                                  check=False)
+        if done.returncode != 0:
+            raise RuntimeError(f"nft: {done.stderr.strip()}")
 
     def close(self):
         for name in self._made:

@@ -8,11 +8,11 @@ import struct
 import time
 
 MAGIC = b"\x00KVP"
-VERSION = 1
+VERSION = 2
 PARTITIONS = 4096
 (HELLO, REFUSED, HEARTBEAT, MEMBERS, STREAM, GAP, RECORDS, ACK_WANTED, DELTA_REQUEST, DELTA_BEGIN,
- DELTA_RECORDS, DELTA_MARK) = range(1, 13)
-TYPES = range(HELLO, DELTA_MARK + 1)
+ DELTA_RECORDS, DELTA_LIST, DELTA_MARK, DELTA_END, DIGESTS_WANTED, DIGEST) = range(1, 17)
+TYPES = range(HELLO, DIGEST + 1)
 TOMBSTONE, EXPIRES = 1, 2
 
 # apt itself depends on this library, so every Debian has it.
@@ -71,12 +71,13 @@ def records(after, through, *encoded):
     return frame(RECORDS, struct.pack("<QQ", after, through) + b"".join(encoded))
 
 
-def heartbeat(known=()):
-    return frame(HEARTBEAT, struct.pack("<Q", int(time.time() * 1000)) + vector(known))
+def heartbeat(known=(), durable=()):
+    return frame(HEARTBEAT, struct.pack("<Q", int(time.time() * 1000)) + vector(known)
+                 + vector(durable))
 
 
 def members(entries):
-    packed = [text(name) + text(host) + struct.pack("<H", port) for name, host, port in entries]
+    packed = [text(name) + text(host) + struct.pack("<HQ", port, 0) for name, host, port in entries]
     return frame(MEMBERS, struct.pack("<H", len(packed)) + b"".join(packed))
 
 

@@ -66,7 +66,7 @@ def test_an_older_record_does_not_win(node):
     assert node.cmd("GET", "k") == "newer"
 
 
-@pytest.mark.parametrize("version", [0, 2, 0xffff])
+@pytest.mark.parametrize("version", [0, 1, 3, 0xffff])
 def test_another_protocol_version_is_refused_with_a_reason(node, version):
     with wire.Peer(node.connect()) as peer:
         peer.send(wire.MAGIC + wire.hello(version=version))
@@ -85,7 +85,7 @@ def test_another_protocol_version_that_answers_is_refused_with_a_reason(kv):
             with wire.Peer(listener.accept()[0]) as peer:
                 peer.skip_magic()
                 assert peer.receive()[0] == wire.HELLO
-                peer.send(wire.hello(version=2))
+                peer.send(wire.hello(version=3))
                 assert peer.ended()
         peer = eventually(lambda: node.peer(state="refused"), 5, "the state is told")
         assert "version" in peer["reason"]
@@ -124,7 +124,7 @@ def test_a_vector_that_promises_more_than_it_holds_is_not_let_in(node):
     in_good_health(node, memory)
 
 
-@pytest.mark.parametrize("kind", [0, *wire.TYPES, 13, 255])
+@pytest.mark.parametrize("kind", [0, *wire.TYPES, wire.DIGEST + 1, 255])
 def test_an_oversized_frame_ends_the_link_before_its_payload_comes(node, kind):
     memory = node.rss_bytes()
     with wire.Peer(node.connect()) as peer:
@@ -149,15 +149,17 @@ def test_a_large_frame_costs_memory_only_as_it_comes(node):
 def test_a_frame_in_the_wrong_place_ends_the_link(node, kind):
     payload = {wire.HELLO: wire.hello()[12:], wire.STREAM: bytes(8), wire.GAP: bytes(8),
                wire.HEARTBEAT: wire.heartbeat()[12:], wire.MEMBERS: bytes(2),
-               wire.REFUSED: struct.pack("<H", 2) + wire.text(b"no"), wire.RECORDS: bytes(16),
-               wire.DELTA_REQUEST: wire.vector(), wire.DELTA_BEGIN: wire.vector(),
-               wire.DELTA_RECORDS: wire.record(b"k", b"v", 5),
-               wire.DELTA_MARK: struct.pack("<I", 7)}.get(kind, b"")
+               wire.REFUSED: struct.pack("<H", 2) + wire.text(b"no") + wire.text(b"byhand"),
+               wire.RECORDS: bytes(16), wire.DELTA_REQUEST: bytes(6) + wire.vector(),
+               wire.DELTA_BEGIN: bytes(2) + wire.vector(),
+               wire.DELTA_RECORDS: wire.record(b"k", b"v", 5), wire.DELTA_LIST: bytes(24),
+               wire.DELTA_MARK: struct.pack("<IH", 7, 0), wire.DELTA_END: bytes(8) + wire.vector(),
+               wire.DIGEST: bytes(512)}.get(kind, b"")
     if kind != wire.HELLO:  # before the handshake
         with wire.Peer(node.connect()) as peer:
             peer.send(wire.MAGIC + wire.frame(kind, payload))
             assert peer.ended()
-    if kind in (wire.HEARTBEAT, wire.MEMBERS, wire.RECORDS, wire.GAP, wire.ACK_WANTED):
+    if kind in (wire.HEARTBEAT, wire.MEMBERS, wire.RECORDS, wire.GAP, wire.ACK_WANTED, wire.DIGEST):
         return  # what a dialling peer may say after it
     with streaming(node) as peer:
         peer.send(wire.frame(kind, payload))

@@ -1,230 +1,28 @@
-"""A peer written from docs/protocol.md, part 2, alone: the proof that one can be.
+"""docs/protocol.md, part 2, says what the program does: a peer written from it takes part."""
 
-Needs python3-xxhash (a Debian package).
-"""
-
-import select
-import socket
 import struct
 import threading
 import time
 
 import pytest
-import xxhash
 
-from kvtest import SLOWNESS, Closed, eventually
+from documentpeer import (ACK_WANTED, BEGIN_BEHIND, BEGIN_CHECKED, DELTA_BEGIN, DELTA_END,
+                          DELTA_LIST, DELTA_MARK, DELTA_RECORDS, DELTA_REQUEST, DIGEST,
+                          DIGESTS_WANTED, EXPIRES, GAP, GROUPS, HEARTBEAT, KEEPS_DISK, MEMBERS,
+                          PARTITIONS, RECORDS, REQUEST_EMPTY, REQUEST_SCRUB, STREAM, TOMBSTONE,
+                          Delta, Peer, delta_begin, delta_end, delta_mark, delta_request,
+                          group_digests, key_hash, partition, partition_digests, read_members,
+                          read_request, read_vector, record, stamp_of_now, stream_asked,
+                          stream_until, text, told_until, vector)
+from kvtest import SLOWNESS, eventually
 
-MAGIC = b"\x00KVP"
-PARTITIONS = 4096
-(HELLO, REFUSED, HEARTBEAT, MEMBERS, STREAM, GAP, RECORDS, ACK_WANTED, DELTA_REQUEST, DELTA_BEGIN,
- DELTA_RECORDS, DELTA_MARK) = range(1, 13)
-REFUSED_VERSION, REFUSED_CLUSTER, REFUSED_NAME, REFUSED_SELF, REFUSED_FULL = range(1, 6)
-TOMBSTONE, EXPIRES = 1, 2
-
-
-def checksum(data):
-    return xxhash.xxh3_64_intdigest(data) & 0xffffffff
-
-
-def frame(kind, payload=b""):
-    guarded = {RECORDS: 16, DELTA_RECORDS: 0}.get(kind, len(payload))
-    head = struct.pack("<IB3x", len(payload), kind)
-    return struct.pack("<I", checksum(head + payload[:guarded])) + head + payload
-
-
-def text(value):
-    return struct.pack("<H", len(value)) + value
-
-
-def vector(entries):
-    return struct.pack("<I", len(entries)) + b"".join(
-        struct.pack("<QQ", origin, stamp) for origin, stamp in sorted(entries.items()))
-
-
-def read_vector(data):
-    count = struct.unpack_from("<I", data)[0]
-    return {origin: stamp for origin, stamp in
-            (struct.unpack_from("<QQ", data, 4 + 16 * i) for i in range(count))}
-
-
-def record(key, value, stamp, origin, flags=0, expires_ms=0):
-    body = struct.pack("<IHBxQQ", len(value), len(key), flags, stamp, origin)
-    body += struct.pack("<Q", expires_ms) if flags & EXPIRES else b""
-    body += key + value
-    return struct.pack("<I", checksum(body)) + body
-
-
-def read_records(data):
-    """{key: (value or None for a tombstone, stamp, origin)}; every checksum is verified."""
-    found = {}
-    while data:
-        value_bytes, key_bytes, flags, stamp, origin = struct.unpack_from("<IHBxQQ", data, 4)
-        start = 36 if flags & EXPIRES else 28
-        end = start + key_bytes + value_bytes
-        assert struct.unpack_from("<I", data)[0] == checksum(data[4:end])
-        key, value = data[start:start + key_bytes], data[start + key_bytes:end]
-        found[key] = (None if flags & TOMBSTONE else value, stamp, origin)
-        data = data[end:]
-    return found
-
-
-def partition(key):
-    return xxhash.xxh3_64_intdigest(key) >> 52
-
-
-def stamp_of_now():
-    return int(time.time() * 1000) << 16
-
-
-class Link:
-    """One connection to a node, from either side."""
-
-    def __init__(self, sock):
-        self.sock = sock
-        self.sock.settimeout(10 * SLOWNESS)
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.sock.close()
-
-    def exactly(self, size):
-        data = b""
-        while len(data) < size:
-            chunk = self.sock.recv(size - len(data))
-            if not chunk:
-                raise Closed(f"ended after {len(data)} of {size} bytes")
-            data += chunk
-        return data
-
-    def send(self, kind, payload=b""):
-        self.sock.sendall(frame(kind, payload))
-
-    def receive(self):
-        header = self.exactly(12)
-        size, kind = struct.unpack_from("<IB3x", header, 4)
-        payload = self.exactly(size)
-        assert header + payload == frame(kind, payload), "the node's own checksum is as documented"
-        return kind, payload
-
-    def wait_for(self, *kinds):
-        """The next frame of one of these types; others are passed over."""
-        while True:
-            kind, payload = self.receive()
-            if kind in kinds:
-                return kind, payload
-
-    def waits(self, duration_s):
-        """Whether nothing comes for so long."""
-        return not select.select([self.sock], [], [], duration_s)[0]
-
-    def ends(self):
-        """Read until the node hangs up; the frames that came before, whole ones."""
-        frames = []
-        try:
-            while True:
-                frames.append(self.receive())
-        except (Closed, ConnectionError):
-            return frames
-
-
-class Peer:
-    """What a node needs to know of itself to take part."""
-
-    def __init__(self, name=b"python", cluster=b"simple-kv", origin=0x70797468, version=1):
-        self.name, self.cluster, self.origin, self.version = name, cluster, origin, version
-        self.vector = {}
-        self.floor = 0
-        self.listener = socket.create_server(("127.0.0.1", 0))
-        self.listener.settimeout(15 * SLOWNESS)
-        self.port = self.listener.getsockname()[1]
-        self.address = f"127.0.0.1:{self.port}"
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.listener.close()
-
-    def hello(self):
-        return (struct.pack("<HHQQQ", self.version, 0, self.origin, int(time.time() * 1000),
-                            self.floor) +
-                text(self.cluster) + text(self.name) + text(b"") + struct.pack("<H", self.port) +
-                vector(self.vector))
-
-    def heartbeat(self):
-        return struct.pack("<Q", int(time.time() * 1000)) + vector(self.vector)
-
-    def dial(self, node):
-        """Open a connection as its sender and say HELLO."""
-        link = Link(socket.create_connection((node.host, node.port)))
-        link.sock.sendall(MAGIC + frame(HELLO, self.hello()))
-        return link
-
-    def dialled(self, node):
-        """A connection on which the two have said HELLO to each other, and what the node said."""
-        link = self.dial(node)
-        kind, payload = link.receive()
-        assert kind == HELLO
-        return link, read_hello(payload)
-
-    def accept(self):
-        """The next connection from a node, as its receiver: both HELLOs done."""
-        link = Link(self.listener.accept()[0])
-        assert link.exactly(4) == MAGIC
-        kind, payload = link.receive()
-        assert kind == HELLO
-        link.send(HELLO, self.hello())
-        return link, read_hello(payload)
-
-
-def read_hello(payload):
-    version, zero, origin, wall_ms, floor = struct.unpack_from("<HHQQQ", payload)
-    said, at = {"version": version, "zero": zero, "origin": origin, "wall_ms": wall_ms,
-                "floor": floor}, 28
-    for field in ("cluster", "name", "host"):
-        size = struct.unpack_from("<H", payload, at)[0]
-        said[field] = payload[at + 2:at + 2 + size]
-        at += 2 + size
-    said["port"] = struct.unpack_from("<H", payload, at)[0]
-    said["vector"] = read_vector(payload[at + 2:])
-    assert at + 2 + 4 + 16 * len(said["vector"]) == len(payload)
-    return said
-
-
-def read_members(payload):
-    count, at, found = struct.unpack_from("<H", payload)[0], 2, {}
-    for _ in range(count):
-        fields = []
-        for _ in range(2):
-            size = struct.unpack_from("<H", payload, at)[0]
-            fields.append(payload[at + 2:at + 2 + size])
-            at += 2 + size
-        found[fields[0]] = (fields[1], struct.unpack_from("<H", payload, at)[0])
-        at += 2
-    assert at == len(payload)
-    return found
+DRIFT_MS = 200
 
 
 @pytest.fixture
 def peer():
     with Peer() as made:
         yield made
-
-
-def stream_until(link, key, after):
-    """Receive the stream until a record of that key; its value and the stamp it is through."""
-    while True:
-        _, payload = link.wait_for(RECORDS)
-        begin, through = struct.unpack_from("<QQ", payload)
-        assert begin == after and through >= begin, "the stream has no hole"
-        records = read_records(payload[16:])
-        stamps = [stamp for _, stamp, _ in records.values()]
-        assert stamps == sorted(stamps) and all(begin < stamp <= through for stamp in stamps)
-        after = through
-        if key in records:
-            return records[key], through
 
 
 # --- receiving ---------------------------------------------------------------------------------
@@ -234,12 +32,13 @@ def test_a_node_says_who_it_is(kv, peer):
     node = kv.node("first", peers=peer.address)
     link, said = peer.accept()
     with link:
-        assert (said["version"], said["zero"], said["cluster"]) == (1, 0, b"simple-kv")
+        assert (said["version"], said["flags"], said["cluster"]) == (2, 0, b"simple-kv")
         assert (said["name"], said["host"], said["port"]) == (b"first", b"", node.port)
         assert said["origin"] == int(node.info()["origin"], 16)
         assert abs(said["wall_ms"] - time.time() * 1000) < 5000 * SLOWNESS
         assert said["floor"] == 0 and said["origin"] in said["vector"]
-        assert read_members(link.wait_for(MEMBERS)[1])[b"python"] == (b"127.0.0.1", peer.port)
+        assert read_members(link.wait_for(MEMBERS)[1])[b"python"] == \
+            (b"127.0.0.1", peer.port, 0)
 
 
 def test_its_writes_are_streamed_in_order(kv, peer):
@@ -284,24 +83,71 @@ def test_what_is_missing_comes_by_a_delta(kv, peer):
         link, said = peer.accept()
         with link:
             assert said["floor"] > 0, "alone, it need not remember its writes"
-            link.send(DELTA_REQUEST, vector({}))
-            theirs = read_vector(link.wait_for(DELTA_BEGIN)[1])
-            received, mark = {}, 0
-            while mark < PARTITIONS:
-                kind, payload = link.wait_for(DELTA_RECORDS, DELTA_MARK)
-                if kind == DELTA_MARK:
-                    assert struct.unpack("<I", payload)[0] > mark
-                    mark = struct.unpack("<I", payload)[0]
-                else:
-                    records = read_records(payload)
-                    assert all(partition(key) >= mark for key in records)
-                    received.update(records)
-            assert len(received) == 3000 and received[b"key7"][0] is None
-            assert received[b"key8"] == (b"value8", *received[b"key8"][1:])
-            assert all(theirs[origin] >= stamp for _, stamp, origin in received.values())
+            link.send(DELTA_REQUEST, delta_request({}))
+            delta = Delta(link)
+            assert (delta.flags, delta.dropped, delta.forced_stamp) == (0, {}, 0)
+            assert len(delta.records) == 3000 and delta.records[b"key7"][0] is None
+            assert delta.records[b"key8"] == (b"value8", *delta.records[b"key8"][1:])
+            assert all(delta.vector[origin] >= stamp
+                       for _, stamp, origin in delta.records.values())
+            digests = struct.unpack(f"<{GROUPS}Q", link.wait_for(DIGEST)[1])
+            assert list(digests) == group_digests(delta.live)
             node.cmd("SET", "live", "from here on")
-            got, _ = stream_until(link, b"live", theirs[said["origin"]])
+            got, _ = stream_until(link, b"live", delta.vector[said["origin"]])
             assert got[0] == b"from here on"
+
+
+def test_who_missed_dropped_tombstones_has_to_give_digests_and_gets_lists(kv, peer):
+    node = kv.node(max_clock_drift=f"{DRIFT_MS}ms")
+    for key in ("one", "two", "three", "gone"):
+        node.cmd("SET", key, "v")
+    node.cmd("DEL", "gone")
+    eventually(lambda: node.number("tombstones_dropped") == 1, 10, "nobody else needs it")
+    node.cmd("SET", "new", "v")
+    with peer.dialled(node)[0]:
+        link, said = peer.accept()
+        with link:
+            link.send(DELTA_REQUEST, delta_request({}, REQUEST_EMPTY))
+            all_of_it = Delta(link)
+            assert set(all_of_it.live) == {b"one", b"two", b"three", b"new"}
+            assert all_of_it.flags == BEGIN_CHECKED | BEGIN_BEHIND
+            assert not all_of_it.listed and not all_of_it.partitions_listed
+            mine = {said["origin"]: all_of_it.live[b"three"][1]}
+            link.send(DELTA_REQUEST, delta_request(mine))
+            assert link.wait_for(DIGESTS_WANTED, DELTA_BEGIN) == (DIGESTS_WANTED, b"")
+            same = {b"one": all_of_it.live[b"one"]}
+            link.send(DELTA_REQUEST, delta_request(mine, digests=partition_digests(same)))
+            delta = Delta(link)
+            assert delta.flags == BEGIN_CHECKED | BEGIN_BEHIND
+            assert set(delta.records) == {b"new"}
+            assert delta.listed == {key_hash(key): all_of_it.live[key][:0:-1]
+                                    for key in (b"two", b"three")}
+            assert delta.partitions_listed == {partition(key) for key in (b"two", b"three", b"new")}
+            assert delta.dropped[said["origin"]] > mine[said["origin"]] and delta.forced_stamp == 0
+
+
+def test_a_scrub_brings_lists_of_one_group(kv, peer):
+    node = kv.node()
+    node.cmd("SET", "k", "v")
+    group = partition(b"k") // (PARTITIONS // GROUPS)
+    with peer.dialled(node)[0]:
+        link, said = peer.accept()
+        with link:
+            link.send(STREAM, struct.pack("<Q", said["floor"]))
+            digests = struct.unpack(f"<{GROUPS}Q", link.wait_for(DIGEST)[1])
+            assert [g for g, digest in enumerate(digests) if digest != group_digests({})[g]] == \
+                [group]
+            link.send(DELTA_REQUEST, delta_request(said["vector"], REQUEST_SCRUB, group,
+                                                   [0] * (PARTITIONS // GROUPS)))
+            flags = struct.unpack_from("<H", link.wait_for(DELTA_BEGIN)[1])[0]
+            assert flags == BEGIN_CHECKED
+            listed = link.wait_for(DELTA_RECORDS, DELTA_LIST)
+            assert listed[0] == DELTA_LIST and listed[1][:16] == struct.pack(
+                "<QQ", key_hash(b"k"), said["origin"])
+            last = 0
+            while (got := link.wait_for(DELTA_MARK, DELTA_END))[0] != DELTA_END:
+                last = struct.unpack_from("<I", got[1])[0]
+            assert last == (group + 1) * (PARTITIONS // GROUPS)
 
 
 def test_a_confirmation_releases_a_reply_that_waits_for_it(kv, peer):
@@ -324,13 +170,6 @@ def test_a_confirmation_releases_a_reply_that_waits_for_it(kv, peer):
 
 
 # --- sending -----------------------------------------------------------------------------------
-
-
-def stream_asked(node, peer):
-    """A connection as sender, on which the node wants the whole stream."""
-    link, _ = peer.dialled(node)
-    assert struct.unpack("<Q", link.wait_for(STREAM)[1])[0] == 0
-    return link
 
 
 def test_a_record_that_is_sent_is_there_and_is_confirmed(kv, peer):
@@ -380,19 +219,20 @@ def test_a_delta_that_is_served_is_merged(kv, peer):
     peer.floor = stamp
     link, _ = peer.dialled(node)
     with link:
-        asked = read_vector(link.wait_for(STREAM, DELTA_REQUEST)[1])
+        flags, first, groups, asked = read_request(link.wait_for(STREAM, DELTA_REQUEST)[1])
+        assert (flags, first, groups) == (REQUEST_EMPTY, 0, 0)
         assert peer.origin not in asked and past not in asked
-        link.send(DELTA_BEGIN, vector(peer.vector))
+        link.send(DELTA_BEGIN, delta_begin(peer.vector))
         mine = {b"own": peer.origin, b"somebody's": past}
         for key in sorted(mine, key=partition):
             link.send(DELTA_RECORDS, record(key, b"value", stamp - 5, mine[key]))
-            link.send(DELTA_MARK, struct.pack("<I", partition(key) + 1))
+            link.send(DELTA_MARK, delta_mark(partition(key) + 1))
         link.send(RECORDS, struct.pack("<QQ", stamp, stamp + 9) +
                   record(b"meanwhile", b"live", stamp + 9, peer.origin))
-        link.send(DELTA_MARK, struct.pack("<I", PARTITIONS))
-        told = {}
-        while told.get(peer.origin, 0) < stamp + 9 or told.get(past) != stamp - 5:
-            told.update(read_vector(link.wait_for(HEARTBEAT)[1][8:]))
+        link.send(DELTA_MARK, delta_mark(PARTITIONS))
+        link.send(DELTA_END, delta_end())
+        told = told_until(link, (peer.origin, stamp + 9), (past, stamp - 5))
+        assert told[past] == stamp - 5
         assert [node.cmd("GET", key) for key in ("own", "somebody's", "meanwhile")] == \
             ["value", "value", "live"]
         link.send(HEARTBEAT, peer.heartbeat())
@@ -406,18 +246,107 @@ def test_gap_and_delta_request_may_cross(kv, peer):
         link.send(RECORDS, struct.pack("<QQ", 0, stamp))
         peer.vector = {peer.origin: stamp, past: 7}
         link.send(HEARTBEAT, peer.heartbeat())
-        asked = read_vector(link.wait_for(DELTA_REQUEST)[1])  # ahead of it for 2 s
+        asked = read_request(link.wait_for(DELTA_REQUEST)[1])[3]  # ahead of it for 2 s
         assert asked[peer.origin] == stamp and past not in asked
         link.send(GAP, struct.pack("<Q", stamp + 5))
         peer.vector[peer.origin] = stamp + 6
-        link.send(DELTA_BEGIN, vector(peer.vector))
+        link.send(DELTA_BEGIN, delta_begin(peer.vector))
         link.send(RECORDS, struct.pack("<QQ", stamp + 6, stamp + 7) +
                   record(b"live", b"v", stamp + 7, peer.origin))
-        link.send(DELTA_MARK, struct.pack("<I", PARTITIONS))
-        told = {}
-        while told.get(peer.origin, 0) < stamp + 7 or told.get(past) != 7:
-            told.update(read_vector(link.wait_for(HEARTBEAT)[1][8:]))
+        link.send(DELTA_MARK, delta_mark(PARTITIONS))
+        link.send(DELTA_END, delta_end())
+        assert told_until(link, (peer.origin, stamp + 7), (past, 7))[past] == 7
         assert node.cmd("GET", "live") == "v"
+
+
+def test_what_a_checked_delta_does_not_show_was_deleted(kv, peer):
+    node = kv.node()
+    stamp, past = stamp_of_now() - (5 << 16), 0x70617374
+    peer.vector = {peer.origin: stamp}
+    link, _ = peer.dialled(node)
+    stamps = {b"kept": stamp - 10, b"deleted": stamp - 9, b"unlisted": stamp - 8,
+              b"unknown": stamp - 7}
+    keys = sorted(stamps, key=partition)
+    assert len({partition(key) for key in keys}) == len(keys)
+    with link:
+        link.wait_for(STREAM)
+        link.send(RECORDS, struct.pack("<QQ", 0, stamp) + b"".join(
+            record(key, b"v", of, peer.origin) for key, of in stamps.items()))
+        node.cmd("SET", "own", "of the node")
+        peer.vector[past] = stamp - 5
+        link.send(HEARTBEAT, peer.heartbeat())
+        link.wait_for(DELTA_REQUEST)
+        link.send(DIGESTS_WANTED)
+        flags, first, groups, asked = read_request(link.wait_for(DELTA_REQUEST)[1])
+        assert (flags, first, groups, asked[peer.origin]) == (0, 0, GROUPS, stamp)
+        theirs = {past: stamp - 5, peer.origin: stamps[b"unlisted"]}
+        link.send(DELTA_BEGIN, delta_begin(theirs, BEGIN_CHECKED | BEGIN_BEHIND))
+        for key in keys:
+            if key == b"kept":
+                link.send(DELTA_LIST, struct.pack("<QQQ", key_hash(key), peer.origin, stamps[key]))
+            link.send(DELTA_MARK, delta_mark(partition(key) + 1, key != b"unlisted"))
+        link.send(DELTA_MARK, delta_mark(PARTITIONS))
+        link.send(DELTA_END, delta_end({past: stamp - 6}))
+        told_until(link, (past, stamp - 5))
+        there = {key for key in keys if node.cmd("EXISTS", key) == "1"}
+        assert there == {b"kept", b"unlisted", b"unknown"}
+        assert node.cmd("GET", "own") == "of the node"
+        assert node.number("divergence_repaired") == 0
+
+
+def test_digests_that_differ_are_answered_by_a_scrub(kv, peer):
+    node = kv.node()
+    stamp = stamp_of_now()
+    peer.vector = {peer.origin: stamp}
+    group = partition(b"k") // (PARTITIONS // GROUPS)
+    link, _ = peer.dialled(node)
+    with link:
+        link.wait_for(STREAM)
+        link.send(RECORDS, struct.pack("<QQ", 0, stamp) + record(b"k", b"v", stamp, peer.origin))
+        link.send(DIGEST, struct.pack(f"<{GROUPS}Q", *group_digests(
+            {b"k": (b"v", stamp, peer.origin)})))
+        link.send(ACK_WANTED)
+        told_until(link, (peer.origin, stamp))
+        assert node.number("scrubs") == 0, "equal digests need nothing"
+        link.send(DIGEST, struct.pack(f"<{GROUPS}Q", *group_digests({})))
+        flags, first, groups, asked = read_request(link.wait_for(DELTA_REQUEST)[1])
+        assert (flags, first, groups, asked[peer.origin]) == (REQUEST_SCRUB, group, 1, stamp)
+        link.send(DELTA_BEGIN, delta_begin(peer.vector, BEGIN_CHECKED))
+        link.send(DELTA_MARK, delta_mark(partition(b"k") + 1, 1))
+        end = (group + 1) * (PARTITIONS // GROUPS)
+        if end > partition(b"k") + 1:
+            link.send(DELTA_MARK, delta_mark(end))
+        link.send(DELTA_END, delta_end())
+        eventually(lambda: node.cmd("GET", "k") == "NOT_FOUND", 5, "it was deleted there")
+        assert node.number("divergence_repaired") == 1 and node.number("scrubs") == 1
+
+
+def test_only_what_is_durable_lets_tombstones_of_a_member_with_a_disk_go(kv):
+    node = kv.node(max_clock_drift=f"{DRIFT_MS}ms")
+    node.cmd("SET", "k", "v")
+    with Peer(flags=KEEPS_DISK) as peer:
+        sender, said = peer.dialled(node)
+        receiver, _ = peer.accept()
+        with sender, receiver:
+            after = struct.unpack("<Q", sender.wait_for(STREAM)[1])[0]
+            node.cmd("DEL", "k")
+            deleted = stamp_of_now() + (1 << 16)
+            eventually(lambda: stamp_of_now() > deleted, 1, "the delete is in the past")
+
+            def say():
+                nonlocal after
+                now = stamp_of_now()
+                sender.send(RECORDS, struct.pack("<QQ", after, now))
+                sender.send(HEARTBEAT, peer.heartbeat())
+                receiver.send(HEARTBEAT, peer.heartbeat())
+                after = now
+                return node.number("tombstones")
+            peer.vector = {said["origin"]: deleted}
+            started = time.monotonic()
+            eventually(lambda: say() != 1 or time.monotonic() - started > 1.5, 10, "time passes")
+            assert say() == 1, "it is confirmed from memory only"
+            peer.durable = {said["origin"]: deleted}
+            eventually(lambda: say() == 0, 5, "it is confirmed for good")
 
 
 def test_a_covered_record_of_an_absent_key_is_discarded(kv, peer):
@@ -439,174 +368,27 @@ def test_a_covered_record_of_an_absent_key_is_discarded(kv, peer):
 def test_heartbeats_come_and_the_members_are_told_of_each_other(kv, peer):
     node = kv.node()
     with peer.dialled(node)[0] as link, Peer(b"third", origin=3) as third:
-        assert read_members(link.wait_for(MEMBERS)[1])[b"python"][1] == peer.port
+        assert read_members(link.wait_for(MEMBERS)[1])[b"python"][1:] == (peer.port, 0)
         wall_ms = struct.unpack_from("<Q", link.wait_for(HEARTBEAT)[1])[0]
         assert abs(wall_ms - time.time() * 1000) < 5000 * SLOWNESS
         link.send(MEMBERS, struct.pack("<H", 1) + text(b"third") + text(b"127.0.0.1") +
-                  struct.pack("<H", third.port))
+                  struct.pack("<HQ", third.port, 0))
         with third.accept()[0]:
-            assert read_members(link.wait_for(MEMBERS)[1])[b"third"] == (b"127.0.0.1", third.port)
+            assert read_members(link.wait_for(MEMBERS)[1])[b"third"] == \
+                (b"127.0.0.1", third.port, 0)
 
 
-# --- refusals ----------------------------------------------------------------------------------
-
-
-def refusal(link):
-    kind, payload = link.receive()
-    assert kind == REFUSED
-    code, size = struct.unpack_from("<HH", payload)
-    assert len(payload) == 4 + size
-    assert link.ends() == []
-    return code, payload[4:].decode()
-
-
-@pytest.mark.parametrize("code,wrong", [
-    (REFUSED_VERSION, {"version": 2}), (REFUSED_VERSION, {"version": 0}),
-    (REFUSED_CLUSTER, {"cluster": b"other"}), (REFUSED_NAME, {"name": b"first"})])
-def test_a_stranger_is_refused_with_the_code_of_his_fault(kv, code, wrong):
-    node = kv.node("first")
-    with Peer(**wrong) as peer, peer.dial(node) as link:
-        got, reason = refusal(link)
-    assert got == code and reason
-    assert node.peers() == []
-
-
-@pytest.mark.parametrize("code,wrong", [
-    (REFUSED_VERSION, {"version": 2}), (REFUSED_CLUSTER, {"cluster": b"other"}),
-    (REFUSED_NAME, {"name": b"first"})])
-def test_a_node_that_dials_a_stranger_refuses_likewise(kv, code, wrong):
-    with Peer(**wrong) as peer:
-        node = kv.node("first", peers=peer.address)
-        with peer.accept()[0] as link:
-            got, reason = refusal(link)
-        assert got == code and reason
-        assert node.number("members") == 0
-
-
-def test_of_another_version_only_the_first_two_bytes_are_read(kv):
-    node = kv.node()
-    with Link(socket.create_connection((node.host, node.port))) as link:
-        link.sock.sendall(MAGIC + frame(HELLO, struct.pack("<H", 7)))
-        assert refusal(link)[0] == REFUSED_VERSION
-
-
-def test_a_node_that_meets_itself_is_told_so(kv):
-    node = kv.node("first")
-    with Peer(b"first", origin=int(node.info()["origin"], 16)) as peer, peer.dial(node) as link:
-        assert refusal(link)[0] == REFUSED_SELF
-
-
-def test_a_name_that_another_run_has_now_is_refused(kv, peer):
-    node = kv.node()
-    with peer.dialled(node)[0], Peer(origin=peer.origin + 1) as other:
-        with other.dial(node) as link:
-            assert refusal(link)[0] == REFUSED_NAME
-
-
-def test_there_is_room_for_so_many_members(kv, peer):
+def test_members_that_are_forgotten_are_told(kv, peer):
     node = kv.node()
     with peer.dialled(node)[0] as link:
-        link.send(MEMBERS, struct.pack("<H", 127) + b"".join(
-            text(b"m%d" % i) + text(b"") + bytes(2) for i in range(127)))
-        eventually(lambda: node.number("members") == 128, 5, "they are known")
-        with Peer(b"one-more", origin=5) as other, other.dial(node) as refused:
-            assert refusal(refused)[0] == REFUSED_FULL
-        with Peer(b"m5", origin=5) as known:
-            known.dialled(node)[0].sock.close()
-
-
-# --- what breaks the rules ---------------------------------------------------------------------
-
-
-def test_a_flipped_bit_is_never_merged(kv, peer):
-    node = kv.node()
-    good = frame(RECORDS, struct.pack("<QQ", 0, 1000) + record(b"key", b"value", 1000, peer.origin))
-    for position in range(len(good)):
-        bad = bytearray(good)
-        bad[position] ^= 1 << position % 8
-        with stream_asked(node, peer) as link:
-            link.sock.sendall(bad)
-            link.sock.shutdown(socket.SHUT_WR)
-            link.ends()
-        assert node.cmd("COUNT") == "0", f"byte {position}"
-    with stream_asked(node, peer) as link:
-        link.sock.sendall(good)
-        eventually(lambda: node.cmd("GET", "key") == "value", 5, "intact, it is merged")
-
-
-@pytest.mark.parametrize("bad", [
-    lambda peer: frame(13),
-    lambda peer: frame(REFUSED, bytes(4)),
-    lambda peer: frame(STREAM, bytes(8)),
-    lambda peer: frame(DELTA_MARK, struct.pack("<I", 1)),
-    lambda peer: frame(DELTA_BEGIN, vector({})),
-    lambda peer: frame(ACK_WANTED, b"x"),
-    lambda peer: frame(HEARTBEAT, bytes(8) + struct.pack("<I", 1)),
-    lambda peer: frame(HEARTBEAT, bytes(8) + struct.pack("<IQQQQ", 2, 9, 1, 8, 1)),
-    lambda peer: frame(HEARTBEAT, bytes(8) + struct.pack("<IQQ", 1, 9, 0)),
-    lambda peer: frame(HELLO, peer.hello()),
-    lambda peer: frame(RECORDS, struct.pack("<QQ", 0, 9) + record(b"k", b"v", 9, peer.origin + 1)),
-    lambda peer: frame(RECORDS, struct.pack("<QQ", 0, 9) + record(b"k", b"v", 10, peer.origin)),
-    lambda peer: frame(RECORDS, struct.pack("<QQ", 5, 9) + record(b"k", b"v", 5, peer.origin)),
-    lambda peer: frame(RECORDS, struct.pack("<QQ", 0, 9) + record(b"", b"v", 9, peer.origin)),
-    lambda peer: frame(RECORDS, struct.pack("<QQ", 0, 9) +
-                       record(b"k", b"v", 9, peer.origin, TOMBSTONE)),
-    lambda peer: frame(RECORDS, struct.pack("<QQ", 0, 9) +
-                       record(b"k", b"", 9, peer.origin, TOMBSTONE | EXPIRES, 7)),
-    lambda peer: frame(RECORDS, struct.pack("<QQ", 0, 9) +
-                       record(b"k", b"v", 9, peer.origin, EXPIRES, 0)),
-    lambda peer: frame(RECORDS, struct.pack("<QQ", 0, 9) + record(b"k", b"v", 9, peer.origin)[:-1]),
-])
-def test_a_frame_against_the_rules_ends_the_connection(kv, peer, bad):
-    node = kv.node()
-    with stream_asked(node, peer) as link:
-        link.sock.sendall(bad(peer))
-        link.ends()
-    assert node.cmd("COUNT") == "0"
-
-
-def test_nothing_but_hello_may_come_first(kv, peer):
-    node = kv.node()
-    with Link(socket.create_connection((node.host, node.port))) as link:
-        link.sock.sendall(MAGIC + frame(HEARTBEAT, peer.heartbeat()))
-        assert link.ends() == []
-
-
-def test_a_record_from_the_far_future_ends_the_connection(kv, peer):
-    node = kv.node()
-    for hours, merged in ((25, False), (23, True)):
-        stamp = stamp_of_now() + (hours * 3600_000 << 16)
-        with stream_asked(node, peer) as link:
-            link.send(RECORDS, struct.pack("<QQ", 0, stamp) +
-                      record(b"future", b"v", stamp, peer.origin))
-            link.send(ACK_WANTED)
-            if merged:
-                eventually(lambda: node.cmd("EXISTS", "future") == "1", 5, "it is merged")
-            else:
-                link.ends()
-                assert node.cmd("EXISTS", "future") == "0"
-
-
-def test_a_hole_in_the_stream_ends_the_connection(kv, peer):
-    node = kv.node()
-    with stream_asked(node, peer) as link:
-        link.send(RECORDS, struct.pack("<QQ", 100, 200))
-        link.send(RECORDS, struct.pack("<QQ", 300, 400))
-        link.ends()
-
-
-def test_a_second_delta_at_a_time_ends_the_connection(kv, peer):
-    node = kv.node(peers=peer.address)
-    node.cmd("SET", "k", "v")
-    with peer.accept()[0] as link:
-        link.sock.sendall(frame(DELTA_REQUEST, vector({})) * 2)
-        link.ends()
-
-
-def test_silence_ends_the_connection_after_5_s(kv, peer):
-    node = kv.node()
-    with peer.dialled(node)[0] as link:
-        started = time.monotonic()
-        link.ends()
-        assert 4 < time.monotonic() - started < 7 * SLOWNESS
-    assert node.cmd("PING") == "+PONG"
+        def tell(forgotten_ms):
+            link.send(MEMBERS, struct.pack("<H", 1) + text(b"third") + text(b"127.0.0.1") +
+                      struct.pack("<HQ", 9, forgotten_ms))
+        tell(0)
+        eventually(lambda: node.peer(name="third"), 5, "it is a member")
+        now_ms = int(time.time() * 1000)
+        tell(now_ms)
+        eventually(lambda: node.peer(name="third")["state"] == "forgotten", 5, "it is forgotten")
+        while (said := read_members(link.wait_for(MEMBERS)[1]).get(b"third")) != \
+                (b"127.0.0.1", 9, now_ms):
+            assert said is None or said[2] == 0

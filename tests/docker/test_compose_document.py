@@ -6,7 +6,6 @@ time.
 
 import json
 import re
-import shutil
 
 import pytest
 
@@ -226,7 +225,6 @@ def test_scenario_network_partition():
 # ---- Troubleshooting
 
 
-@pytest.mark.skipif(not shutil.which("lsof"), reason="lsof is not installed")
 def test_lsof_shows_who_uses_the_ports():
     for port in kv.PORTS.values():
         assert "LISTEN" in kv.run("lsof", "-i", f":{port}")

@@ -54,10 +54,7 @@ static void insert(struct key_history *h, struct issued x)
 
 bool look_up(struct sim *s, const struct sim_node *n, uint32_t key, struct record *rec)
 {
-    char text[16];
-    (void)s;
-    workload_key(key, text);
-    return store_find(n->node->store, bytes_text(text), rec);
+    return store_find(n->node->store, s->checker->names[key], rec);
 }
 
 /* Notes at the records that this delete was made with them in sight. */
@@ -72,13 +69,31 @@ static void note_delete(struct key_history *h, const struct sim_node *n, uint64_
     }
 }
 
-void checker_issued(struct sim *s, const struct sim_node *n, uint32_t key, uint64_t stamp)
+/* Whether the record is what the client asked for. */
+static bool is_as_issued(struct sim *s, const struct sim_node *n, uint32_t key,
+                         const struct record *rec, enum write_kind kind, struct bytes value)
+{
+    const struct seen *was = &s->checker->views[n->index].now[key];
+    const struct issued *x = issued_find(s->checker, key, was->stamp, was->origin);
+    switch (kind) {
+    case WRITE_VALUE:
+        return !rec->tombstone && bytes_equal(rec->value, value);
+    case WRITE_DELETE:
+        return rec->tombstone;
+    default: /* of what had been written before, time aside */
+        return x != NULL && (rec->tombstone || hash_key(rec->value) == x->value_hash);
+    }
+}
+
+void checker_issued(struct sim *s, const struct sim_node *n, uint32_t key, uint64_t stamp,
+                    enum write_kind kind, struct bytes value)
 {
     struct checker *c = s->checker;
     struct node_view *v = &c->views[n->index];
     uint64_t origin = n->config.origin;
     struct record rec;
-    if (!look_up(s, n, key, &rec) || rec.stamp != stamp || rec.origin != origin) {
+    if (!look_up(s, n, key, &rec) || rec.stamp != stamp || rec.origin != origin ||
+        !is_as_issued(s, n, key, &rec, kind, value)) {
         sim_fail(s, 2, "%s does not hold what it has just written to k%u", n->name, key);
         return;
     }
@@ -113,7 +128,7 @@ void checker_acked(struct sim *s, const struct sim_node *n, uint64_t stamp, uint
     key--;
     /* An impostor has what it confirmed, too, though nobody looks at it. */
     const struct sim_node *other = &s->nodes[SIM_NODES_MAX - 1];
-    holders += other->exists && strcmp(other->config.cluster, n->config.cluster) == 0;
+    holders += other->exists && other->stranger == STRANGER_NAME;
     for (uint32_t i = 0; i < s->size; i++) {
         const struct node_view *v = &c->views[i];
         const struct sim_node *m = &s->nodes[i];
@@ -138,6 +153,11 @@ void checker_open(struct sim *s)
         vector_init(&s->checker->views[i].durable, &s->plain);
     }
     vector_init(&s->checker->nothing, &s->plain);
+    for (uint32_t k = 0; k < SIM_KEYS_MAX; k++) {
+        workload_key(k, s->checker->text[k]);
+        s->checker->names[k] = bytes_text(s->checker->text[k]);
+        s->checker->partitions[k] = store_partition(s->checker->names[k]);
+    }
     s->checker->unseen_writes =
         plan_has(&s->plan, FAULT_JOIN) || plan_has(&s->plan, FAULT_SAME_NAME);
 }
@@ -194,8 +214,12 @@ static int seen_compare(const struct seen *a, const struct seen *b)
 bool has_expired(const struct sim *s, const struct issued *x)
 {
     uint64_t latest = 0;
-    for (uint32_t i = 0; i < s->size; i++) {
-        uint64_t now = sim_now(s, &s->nodes[i]).wall_ms;
+    /* An impostor's clock, too, can let a record expire. */
+    for (uint32_t i = 0; i < SIM_NODES_MAX; i++) {
+        const struct sim_node *n = &s->nodes[i];
+        uint64_t now = sim_now(s, n).wall_ms;
+        if (i >= s->size && n->stranger != STRANGER_NAME)
+            continue;
         latest = now > latest ? now : latest;
     }
     latest = s->checker->latest_wall_ms > latest ? s->checker->latest_wall_ms : latest;
@@ -224,7 +248,7 @@ static void check_origin_of(struct sim *s, const struct sim_node *n, uint32_t ke
         check_made_tombstone(s, n, key, x);
     else if (rec->tombstone != x->tombstone || rec->expires_ms != x->expires_ms ||
              (!rec->tombstone && hash_key(rec->value) != x->value_hash))
-        sim_fail(s, 4, "%s holds k%u with another value than was written", n->name, key);
+        sim_fail(s, 5, "%s holds k%u with another content than was written", n->name, key);
 }
 
 static void check_growth(struct sim *s, const struct sim_node *n, uint32_t key,
@@ -407,14 +431,97 @@ void checker_started(struct sim *s, const struct sim_node *n)
     checker_recovered(s, n);
 }
 
+/* --- memory, digests, refusals ------------------------------------------------------------- */
+
+/* What either buffer of a link is filled to, and the frame or the lists that may come on top. */
+#define LINK_BYTES_MAX (LINK_OUTPUT_BYTES + LINK_FRAME_BYTES + 2 * SIM_VALUE_BYTES)
+
 static void check_links(struct sim *s, struct sim_node *n)
 {
     list_for_each (item, &n->node->links) {
         const struct link *l = container_of(item, struct link, all);
-        if (buffer_size(&l->out) > 4 * LINK_OUTPUT_BYTES || buffer_size(&l->in) > (2u << 20))
-            sim_fail(s, 14, "a link of %s holds %zu bytes", n->name,
-                     buffer_size(&l->out) + buffer_size(&l->in));
+        size_t in = buffer_size(&l->in), out = buffer_size(&l->out);
+        if (in > LINK_BYTES_MAX || out > LINK_BYTES_MAX)
+            sim_fail(s, 14, "a link of %s holds %zu bytes in, %zu out", n->name, in, out);
     }
+}
+
+static void check_sessions(struct sim *s, struct sim_node *n)
+{
+    size_t most = n->config.max_output_bytes + 2 * SIM_VALUE_BYTES;
+    list_for_each (item, &n->node->sessions) {
+        const struct session *c = container_of(item, struct session, all);
+        size_t out = buffer_size(&c->out) + buffer_size(&c->held) + buffer_size(&c->holds);
+        if (out > most || buffer_size(&c->in) > most)
+            sim_fail(s, 14, "a client of %s takes %zu bytes in, %zu out", n->name,
+                     buffer_size(&c->in), out);
+    }
+}
+
+/* The digests of the keys' partitions, counted again. checker_end.c looks at all partitions. */
+static void check_digests_of_keys(struct sim *s, const struct sim_node *n)
+{
+    const struct checker *c = s->checker;
+    const struct seen *now = c->views[n->index].now;
+    for (uint32_t k = 0; k < s->plan.keys; k++) {
+        uint64_t sum = 0;
+        for (uint32_t i = 0; i < s->plan.keys; i++) {
+            if (c->partitions[i] == c->partitions[k] && now[i].present && !now[i].tombstone)
+                sum += hash_mix(hash_key(c->names[i]), hash_mix(now[i].origin, now[i].stamp));
+        }
+        if (sum != store_partition_digest(n->node->store, c->partitions[k]))
+            sim_fail(s, 12, "%s has a false digest of k%u's partition", n->name, k);
+    }
+}
+
+static void check_stranger(struct sim *s, const struct sim_node *n)
+{
+    const struct sim_node *stranger = &s->nodes[SIM_NODES_MAX - 1];
+    if (stranger->exists && stranger->stranger != STRANGER_NAME &&
+        members_find(&n->node->members, bytes_text(stranger->name)) != NULL)
+        sim_fail(s, 16, "%s counts a stranger among its members", n->name);
+}
+
+static uint64_t mix_vector(uint64_t sum, const struct vector *v)
+{
+    for (uint32_t i = 0; i < v->count; i++)
+        sum = hash_mix(sum, hash_mix(v->entries[i].origin, v->entries[i].stamp));
+    return hash_mix(sum, v->count);
+}
+
+uint64_t checker_state(const struct sim_node *n)
+{
+    const struct node *node = n->node;
+    uint64_t sum = hash_mix(store_digest(node->store), store_tombstone_count(node->store));
+    sum = mix_vector(mix_vector(sum, &node->vector), &node->dropped);
+    sum = hash_mix(sum, hash_mix(node->clock.last, node->members.count));
+    for (uint32_t i = 0; i < node->members.count; i++) {
+        const struct member *m = node->members.list[i];
+        sum = mix_vector(mix_vector(sum, &m->confirmed), &m->durable);
+        sum = hash_mix(hash_mix(sum, m->origin), m->forgotten_ms);
+    }
+    return sum | 1;
+}
+
+void checker_refused(struct sim *s, const struct sim_node *n, uint64_t state_before)
+{
+    if (checker_state(n) != state_before)
+        sim_fail(s, 16, "%s has changed by a peer that was refused", n->name);
+}
+
+void checker_read(struct sim *s, const struct sim_node *n, uint32_t key, struct bytes reply)
+{
+    struct record rec;
+    struct bytes value = bytes_of(reply.data, reply.size - 1);
+    const struct issued *x = NULL;
+    if (look_up(s, n, key, &rec) && !rec.tombstone)
+        x = issued_find(s->checker, key, rec.stamp, rec.origin);
+    if (x != NULL && x->expires_ms != 0 && x->expires_ms <= sim_now(s, n).wall_ms)
+        x = NULL;
+    if (x == NULL && !bytes_equal(value, bytes_text("NOT_FOUND")))
+        sim_fail(s, 8, "a client of %s reads k%u, which is deleted or has expired", n->name, key);
+    else if (x != NULL && hash_key(value) != x->value_hash)
+        sim_fail(s, 2, "a client of %s reads another k%u than is there", n->name, key);
 }
 
 static void note_forced(struct sim *s, const struct sim_node *n)
@@ -430,7 +537,6 @@ void checker_look(struct sim *s, struct sim_node *n)
 {
     if (n->stranger || n->node == NULL)
         return;
-    const struct sim_node *stranger = &s->nodes[SIM_NODES_MAX - 1];
     note_forced(s, n);
     for (uint32_t k = 0; k < s->plan.keys; k++)
         look_at_key(s, n, k);
@@ -442,9 +548,9 @@ void checker_look(struct sim *s, struct sim_node *n)
     for (uint32_t k = 0; k < s->plan.keys; k++)
         check_covered(s, n, k);
     check_links(s, n);
-    if (stranger->exists && strcmp(stranger->config.cluster, "sim") != 0 &&
-        members_find(&n->node->members, bytes_text(stranger->name)) != NULL)
-        sim_fail(s, 16, "%s counts a node of another cluster among its members", n->name);
+    check_sessions(s, n);
+    check_digests_of_keys(s, n);
+    check_stranger(s, n);
 }
 
 void checker_link_ended(struct sim *s, const char *reason)

@@ -6,7 +6,7 @@
  *   2 every key holds the greatest record that anybody who still runs has seen
  *   3 a key's record at a node only ever grows; merging in any order gives the same
  *   4 nothing is there that no client wrote, and nothing is deleted without a reason
- *   5 (origin, stamp) names one record
+ *   5 (origin, stamp) names one content
  *   6 a node's stamps increase, and exceed all it has merged
  *   7 nothing is merged from further ahead than clocks may differ
  *   8 what was deleted or has expired is not readable again
@@ -30,8 +30,12 @@
 void checker_open(struct sim *s);
 void checker_close(struct sim *s);
 
-/* A client of the node has just written the record with that stamp to that key. */
-void checker_issued(struct sim *s, const struct sim_node *n, uint32_t key, uint64_t stamp);
+enum write_kind { WRITE_VALUE, WRITE_DELETE, WRITE_EXPIRY };
+
+/* A client of the node has just written the record with that stamp to that key.
+ * value: what it gave; borrowed. Of WRITE_VALUE only. */
+void checker_issued(struct sim *s, const struct sim_node *n, uint32_t key, uint64_t stamp,
+                    enum write_kind kind, struct bytes value);
 
 /* A client was told that its write with that stamp is on so many other nodes. */
 void checker_acked(struct sim *s, const struct sim_node *n, uint64_t stamp, uint32_t peers);
@@ -50,6 +54,14 @@ void checker_disk_void(struct sim *s, const struct sim_node *n);
 
 /* Something has happened at the node: what holds at any moment is checked. */
 void checker_look(struct sim *s, struct sim_node *n);
+
+/* What a node holds and whom it counts among its members, as one number that is not 0; and that a
+ * peer was refused since, which shall have changed nothing of it. */
+uint64_t checker_state(const struct sim_node *n);
+void checker_refused(struct sim *s, const struct sim_node *n, uint64_t state_before);
+
+/* A GET was answered. */
+void checker_read(struct sim *s, const struct sim_node *n, uint32_t key, struct bytes reply);
 
 /* A link was ended with a reason. */
 void checker_link_ended(struct sim *s, const char *reason);

@@ -156,6 +156,7 @@ static void check_laws(struct sim *s, uint32_t key)
         records[i] = (struct record){.key = bytes_text(text),
                                      .stamp = x->stamp,
                                      .origin = x->origin,
+                                     .value = bytes_of(&x->value_hash, x->tombstone ? 0 : 8),
                                      .expires_ms = x->expires_ms,
                                      .tombstone = x->tombstone};
     }

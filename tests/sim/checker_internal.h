@@ -50,6 +50,9 @@ struct checker {
      * come in though it was beaten by a delete. The one exception that the rules make. */
     bool unseen_writes;
     uint64_t looks;
+    struct bytes names[SIM_KEYS_MAX]; /* the keys as clients write them … */
+    char text[SIM_KEYS_MAX][16]; /* … */
+    uint32_t partitions[SIM_KEYS_MAX]; /* … and where they are */
     uint64_t latest_wall_ms; /* any node's */
     struct vector nothing;
 };

@@ -75,9 +75,15 @@ static bool has(const struct sim *s, enum fault f)
 static void add_stranger(struct sim *s)
 {
     struct sim_node *n = &s->nodes[SIM_NODES_MAX - 1];
-    n->stranger = true;
+    n->stranger = (enum stranger)(STRANGER_CLUSTER + pick(s, 3));
+    /* A node with a wrong clock of its own would take it in, and for good. */
+    if (n->stranger == STRANGER_CLOCK && has(s, FAULT_CLOCK))
+        n->stranger = STRANGER_CLUSTER;
     n->peers = 1;
-    n->config.cluster = "another";
+    if (n->stranger == STRANGER_CLUSTER)
+        n->config.cluster = "another";
+    if (n->stranger == STRANGER_CLOCK)
+        n->clock.offset_ms = 3600000;
     sim_start_node(s, n);
 }
 
@@ -230,7 +236,7 @@ static void impersonate(struct sim *s, uint32_t of)
     struct sim_node *n = &s->nodes[SIM_NODES_MAX - 1];
     if (n->node != NULL || n->exists)
         return;
-    n->stranger = true;
+    n->stranger = STRANGER_NAME;
     n->config.name = s->nodes[of].name;
     n->peers = ((1u << s->size) - 1) & ~(1u << of);
     sim_tell(s, "another node calls itself %s", s->nodes[of].name);
@@ -268,8 +274,11 @@ static void upset_network(struct sim *s, enum fault f, uint32_t a, uint32_t b)
         s->bytes_per_s[a][b] = 1000;
         break;
     case FAULT_CLOG:
-        for (uint32_t i = 0; i < s->size; i++)
-            s->clogged[i][pick(s, s->size)] = true;
+        for (uint32_t i = 0; i < s->size; i++) {
+            for (uint32_t k = 0; k < s->size; k++)
+                s->clogged[i][k] = s->clogged[i][k] || pick(s, 2) == 0;
+        }
+        sim_tell(s, "network: clogged");
         break;
     case FAULT_HALF_OPEN:
         network_half_open(s, a, b);
@@ -282,14 +291,29 @@ static void upset_network(struct sim *s, enum fault f, uint32_t a, uint32_t b)
     }
 }
 
+static void pause_node(struct sim *s, struct sim_node *n, uint32_t ms)
+{
+    n->paused_until_ms = s->now_ms + ms;
+    for (uint32_t i = 0; i < SIM_CLIENTS_MAX; i++)
+        n->clients[i].due_ms += ms;
+    sim_tell(s, "%s: pauses for %u ms", n->name, ms);
+}
+
+/* As if so much had been written at once that it overran the ring: whoever has not read it yet is
+ * overtaken. */
+static void overrun_ring(struct sim *s, struct sim_node *n)
+{
+    sim_tell(s, "%s: its ring is overrun", n->name);
+    journal_skip(&n->node->journal, n->node->journal.last);
+}
+
 static void upset_node(struct sim *s, enum fault f, struct sim_node *n, uint32_t other)
 {
     if (n->node == NULL)
         return;
     switch (f) {
     case FAULT_PAUSE:
-        n->paused_until_ms = s->now_ms + pick(s, 12000);
-        sim_tell(s, "%s: pauses for %u ms", n->name, (unsigned)(n->paused_until_ms - s->now_ms));
+        pause_node(s, n, pick(s, 12000));
         break;
     case FAULT_CRASH:
         crash(s, n);
@@ -302,6 +326,13 @@ static void upset_node(struct sim *s, enum fault f, struct sim_node *n, uint32_t
         break;
     case FAULT_ALLOCATION:
         n->failing_until_ms = s->now_ms + pick(s, 2000);
+        break;
+    case FAULT_SMALL_RING:
+        overrun_ring(s, n);
+        break;
+    case FAULT_LAZY_CLIENT:
+        for (uint32_t i = 0; i < 40; i++)
+            workload_lazy(s, n, i == 0);
         break;
     case FAULT_SAME_NAME:
         if (!has(s, FAULT_STRANGER))

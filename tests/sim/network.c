@@ -5,10 +5,16 @@
 #include "checker.h"
 
 #include "kv/check.h"
+
 #include <stdlib.h>
+#include <time.h>
 
 /* What a connection's sockets take before its writer has to wait. */
 #define SOCKET_BYTES (128u << 10)
+
+/* Of what is sent at once. The least is what tells a peer from a client. */
+#define SEGMENTS_MAX      4u
+#define SEGMENT_BYTES_MIN FRAME_MAGIC_BYTES
 
 static struct wire_end *other_end(struct wire *w, struct wire_end *e)
 {
@@ -79,6 +85,34 @@ bool network_dial(struct sim *s, struct sim_node *from)
     return true;
 }
 
+/* Makes the HELLO, which is all that waits to be sent, one of the next version. */
+static void raise_version(const struct wire_end *e, struct buffer *out)
+{
+    size_t begun = e->link.role == LINK_SENDER ? FRAME_MAGIC_BYTES : 0;
+    CHECK(buffer_size(out) > begun + FRAME_HEADER_BYTES);
+    put_u16(out->data + out->start + begun + FRAME_HEADER_BYTES, FRAME_PROTOCOL_VERSION + 1);
+    frame_end(out, begun, FRAME_HELLO);
+}
+
+/* Mostly in one piece; now and then in several, so that others come between them. */
+static void put_segments(struct sim *s, struct pipe *pipe, size_t size, uint32_t delay)
+{
+    uint32_t cuts = random_below(&s->network, 4) == 0 ? SEGMENTS_MAX : 1;
+    while (size > 0) {
+        size_t part = SEGMENT_BYTES_MIN + random_below(&s->network, size);
+        if (--cuts == 0 || part > size)
+            part = size;
+        struct segment segment = {.due_ms = pipe->free_ms + random_below(&s->network, delay + 1),
+                                  .size = part};
+        if (MUTATED(STORY_LEAKS))
+            segment.due_ms += (uint64_t)clock() % 3;
+        buffer_append(&pipe->segments, bytes_of((const uint8_t *)&segment, sizeof segment));
+        size -= part;
+        if (cuts == 0)
+            return;
+    }
+}
+
 /* Puts what an end has to say on its way. */
 static void send_from(struct sim *s, struct wire *w, struct wire_end *e)
 {
@@ -90,16 +124,17 @@ static void send_from(struct sim *s, struct wire *w, struct wire_end *e)
     size_t size = buffer_size(out);
     if (size == 0)
         return;
+    if (!e->greeted && s->nodes[e->node].stranger == STRANGER_VERSION)
+        raise_version(e, out);
+    e->greeted = true;
     s->nodes[e->node].node->counters.peer_bytes_sent += size;
     if (to->open && !pipe->dead) {
         uint32_t rate = s->bytes_per_s[e->node][to->node];
         uint32_t delay = s->delay_ms[e->node][to->node];
         uint64_t start = pipe->free_ms > s->now_ms ? pipe->free_ms : s->now_ms;
         pipe->free_ms = start + (rate == 0 ? 0 : size * 1000 / rate);
-        struct segment segment = {.due_ms = pipe->free_ms + random_below(&s->network, delay + 1),
-                                  .size = size};
         buffer_append(&pipe->bytes, buffer_bytes(out));
-        buffer_append(&pipe->segments, bytes_of((const uint8_t *)&segment, sizeof segment));
+        put_segments(s, pipe, size, delay);
     }
     buffer_consume(out, size);
 }
@@ -126,8 +161,8 @@ void network_flush(struct sim *s, struct sim_node *n)
 
 static bool is_stalled(const struct sim *s, const struct wire_end *e, uint32_t from)
 {
-    return e->arriving.dead || s->blocked[from][e->node] || s->clogged[from][e->node] ||
-           s->nodes[e->node].paused_until_ms > s->now_ms;
+    return e->arriving.dead || !link_wants_input(&e->link) || s->blocked[from][e->node] ||
+           s->clogged[from][e->node] || s->nodes[e->node].paused_until_ms > s->now_ms;
 }
 
 static uint64_t due_at(const struct sim *s, struct wire *w, struct wire_end *e)
@@ -186,7 +221,10 @@ void network_deliver(struct sim *s, struct wire *w, struct wire_end *e)
     memcpy(&segment, buffer_bytes(&pipe->segments).data, sizeof segment);
     struct bytes bytes = bytes_of(buffer_bytes(&pipe->bytes).data, segment.size);
     sim_trace(s, segment.size * 64 + e->node);
+    uint64_t state = e->link.state == LINK_HELLO ? checker_state(n) : 0;
     link_read(&e->link, sim_now(s, n), sniff(e, bytes));
+    if (state != 0 && e->link.refused)
+        checker_refused(s, n, state);
     buffer_consume(&pipe->bytes, segment.size);
     buffer_consume(&pipe->segments, sizeof segment);
 }

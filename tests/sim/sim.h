@@ -22,6 +22,7 @@
 #define SIM_KEYS_MAX    24u
 #define SIM_PORT        8080u
 #define SIM_TICK_MS     100u
+#define SIM_VALUE_BYTES (92u << 10) /* of a large value, its key and what else it needs */
 
 /* What may go wrong in a run, as bits. Those of disks come last and are drawn apart, so that stories without
  * disks stay as they were. */
@@ -50,6 +51,8 @@
     X(BIG_VALUES, "big-values")                                                                    \
     X(EXPIRY, "expiry")                                                                            \
     X(SMALL_RING, "small-ring")                                                                    \
+    X(LAZY_CLIENT, "lazy-client")                                                                  \
+    X(BUSY, "busy")                                                                                \
     X(POWER, "power")                                                                              \
     X(DISK_FULL, "disk-full")                                                                      \
     X(DISK_ERRORS, "disk-errors")                                                                  \
@@ -77,6 +80,15 @@ struct sim_plan {
     uint32_t write_percent; /* of the clients' commands */
     uint32_t fault_one_in; /* events */
     uint32_t mend_one_in; /* faults */
+};
+
+/* A node that is none of the members, in the place behind them. */
+enum stranger {
+    STRANGER_NONE,
+    STRANGER_CLUSTER, /* of another cluster */
+    STRANGER_VERSION, /* speaks another version of the protocol */
+    STRANGER_CLOCK, /* an hour ahead */
+    STRANGER_NAME /* calls itself as a member does */
 };
 
 /* A node's disk, and what it may come to. */
@@ -112,6 +124,7 @@ struct wire_end {
     struct pipe arriving;
     uint32_t node;
     bool open, sniffed;
+    bool greeted; /* its first bytes are on their way */
 };
 
 struct wire {
@@ -126,7 +139,11 @@ struct sim_client {
     bool wrote; /* that command wrote … */
     uint64_t stamp; /* … this */
     uint32_t key;
+    bool reads; /* that command was a GET */
+    int write_kind; /* or another: enum write_kind */
+    size_t value_bytes; /* at the end of the line, with WRITE_VALUE */
     uint32_t acks_wanted; /* of WAIT: UINT32_MAX = the count is the reply */
+    uint64_t due_ms; /* when its reply has to be there at the latest */
     uint64_t next_ms;
 };
 
@@ -146,7 +163,7 @@ struct sim_node {
     uint32_t peers; /* bits: whose addresses it is given */
     bool exists; /* has been started before, or will be when it joins */
     bool keeps_disk;
-    bool stranger; /* of another cluster, or an impostor: holds nothing of ours */
+    enum stranger stranger; /* holds nothing of ours */
     uint64_t paused_until_ms;
     uint64_t tick_ms; /* when it shall be ticked next */
     uint64_t restart_ms; /* down until then; 0 = until somebody starts it */
@@ -155,6 +172,7 @@ struct sim_node {
     uint64_t stamp_last; /* of its clock, when it stopped */
     struct sim_disk disk;
     struct sim_client clients[SIM_CLIENTS_MAX];
+    struct sim_client lazy; /* sends, and does not read what is answered */
 };
 
 struct sim_heap {
@@ -251,6 +269,8 @@ void workload_open(struct sim *s, struct sim_node *n);
 void workload_close(struct sim_node *n);
 void workload_step(struct sim *s, struct sim_node *n, struct sim_client *c);
 void workload_replies(struct sim *s, struct sim_node *n);
+/* A client sends more, and reads its replies only if told so. */
+void workload_lazy(struct sim *s, struct sim_node *n, bool reads);
 void workload_key(uint32_t key, char text[16]);
 
 /* run.c: one seed from its beginning to its end. Returns whether it passed; what failed is in

@@ -10,6 +10,10 @@
 #define THINK_MS   250u
 #define BIG_BYTES  (90u << 10) /* more than a frame is filled with */
 #define LINE_BYTES (BIG_BYTES + 256u)
+#define LAZY_GETS  50u /* in one piece */
+
+/* How late a reply that was to come by some time may come: the node looks at the time now and then. */
+#define REPLY_SLACK_MS (2 * SIM_TICK_MS)
 
 void workload_key(uint32_t key, char text[16])
 {
@@ -33,6 +37,31 @@ void workload_close(struct sim_node *n)
             session_close(&n->clients[i].session);
         n->clients[i].open = false;
     }
+    if (n->lazy.open)
+        session_close(&n->lazy.session);
+    n->lazy.open = false;
+}
+
+void workload_lazy(struct sim *s, struct sim_node *n, bool reads)
+{
+    struct sim_client *c = &n->lazy;
+    char lines[LAZY_GETS * 8];
+    size_t size = 0;
+    if (c->open && session_finished(&c->session)) {
+        session_close(&c->session);
+        c->open = false;
+    }
+    if (!c->open) {
+        session_init(&c->session, n->node);
+        c->open = true;
+    }
+    if (reads)
+        buffer_consume(session_output(&c->session), buffer_size(session_output(&c->session)));
+    for (uint32_t i = 0; i < LAZY_GETS; i++)
+        size += (size_t)sprintf(lines + size, "GET k%u\n",
+                                (unsigned)random_below(&s->work, s->plan.keys));
+    if (session_wants_input(&c->session))
+        session_read(&c->session, sim_now(s, n), bytes_of(lines, size));
 }
 
 static void send_line(struct sim *s, struct sim_node *n, struct sim_client *c, const char *line,
@@ -40,8 +69,9 @@ static void send_line(struct sim *s, struct sim_node *n, struct sim_client *c, c
 {
     uint64_t before = c->session.last_write;
     c->waiting = true;
-    c->wrote = false;
+    c->wrote = c->reads = false;
     c->acks_wanted = 0;
+    c->due_ms = s->now_ms + n->config.ack_timeout_ms + REPLY_SLACK_MS;
     sim_trace(s, c->key * 8 + n->index);
     /* Now and then a line arrives in two pieces. */
     size_t cut = random_below(&s->work, 4) == 0 ? random_below(&s->work, size) : 0;
@@ -49,8 +79,9 @@ static void send_line(struct sim *s, struct sim_node *n, struct sim_client *c, c
     session_read(&c->session, sim_now(s, n), bytes_of((const uint8_t *)line + cut, size - cut));
     c->wrote = c->session.last_write != before;
     c->stamp = c->session.last_write;
+    struct bytes value = bytes_of(line + size - 1 - c->value_bytes, c->value_bytes);
     if (c->wrote)
-        checker_issued(s, n, c->key, c->stamp);
+        checker_issued(s, n, c->key, c->stamp, (enum write_kind)c->write_kind, value);
 }
 
 /* A value nobody else writes: its number, and as much padding as is wanted. */
@@ -58,7 +89,7 @@ static size_t put_value(struct sim *s, char *at)
 {
     size_t size = (size_t)sprintf(at, "%llu.", (unsigned long long)s->events);
     size_t pad = random_below(&s->work, 20);
-    if (plan_has(&s->plan, FAULT_BIG_VALUES) && random_below(&s->work, 60) == 0)
+    if (plan_has(&s->plan, FAULT_BIG_VALUES) && random_below(&s->work, 30) == 0)
         pad = BIG_BYTES;
     if (random_below(&s->work, 30) == 0)
         return 0; /* the empty value */
@@ -66,38 +97,48 @@ static size_t put_value(struct sim *s, char *at)
     return size + pad;
 }
 
-static size_t put_write(struct sim *s, const char *key, char *line)
+static size_t put_write(struct sim *s, struct sim_client *c, const char *key, char *line)
 {
     uint64_t kind = random_below(&s->work, 100);
     bool expiry = plan_has(&s->plan, FAULT_EXPIRY);
-    size_t size;
+    size_t size, begun = 0;
+    c->write_kind = WRITE_EXPIRY;
     if (kind < 35) {
+        c->write_kind = WRITE_DELETE;
         size = (size_t)sprintf(line, "DEL %s", key);
     } else if (kind < 50 && expiry) {
-        size = (size_t)sprintf(line, "SETEX %s %u ", key, (unsigned)random_below(&s->work, 30) + 1);
-        size += put_value(s, line + size);
+        begun =
+            (size_t)sprintf(line, "SETEX %s %u ", key, (unsigned)random_below(&s->work, 30) + 1);
+        size = begun + put_value(s, line + begun);
     } else if (kind < 56 && expiry) {
         size = (size_t)sprintf(line, "EXPIRE %s %u", key, (unsigned)random_below(&s->work, 20));
     } else if (kind < 60 && expiry) {
         size = (size_t)sprintf(line, "PERSIST %s", key);
     } else {
-        size = (size_t)sprintf(line, "SET %s ", key);
-        size += put_value(s, line + size);
+        begun = (size_t)sprintf(line, "SET %s ", key);
+        size = begun + put_value(s, line + begun);
+    }
+    if (begun > 0) {
+        c->write_kind = WRITE_VALUE;
+        c->value_bytes = size - begun;
     }
     return size;
 }
 
 /* Reads a value and writes another that is made of it. */
-static size_t put_modified(struct sim *s, struct sim_node *n, const char *key, char *line)
+static size_t put_modified(struct sim *s, struct sim_node *n, struct sim_client *c, const char *key,
+                           char *line)
 {
     struct record rec;
-    size_t size = (size_t)sprintf(line, "SET %s ", key);
+    size_t begun = (size_t)sprintf(line, "SET %s ", key), size = begun;
     if (store_get(n->node->store, bytes_text(key), sim_now(s, n).wall_ms, &rec) &&
         rec.value.size < 60) {
         memcpy(line + size, rec.value.data, rec.value.size);
         size += rec.value.size;
     }
     line[size++] = '+';
+    c->write_kind = WRITE_VALUE;
+    c->value_bytes = size - begun;
     return size;
 }
 
@@ -108,24 +149,28 @@ void workload_step(struct sim *s, struct sim_node *n, struct sim_client *c)
     size_t size;
     c->key = (uint32_t)random_below(&s->work, s->plan.keys);
     workload_key(c->key, key);
-    if (random_below(&s->work, 100) >= s->plan.write_percent)
+    c->value_bytes = 0;
+    bool reads = random_below(&s->work, 100) >= s->plan.write_percent;
+    if (reads)
         size = (size_t)sprintf(line, "GET %s", key);
     else if (random_below(&s->work, 10) == 0)
-        size = put_modified(s, n, key, line);
+        size = put_modified(s, n, c, key, line);
     else
-        size = put_write(s, key, line);
+        size = put_write(s, c, key, line);
     if (c->session.last_write != 0 && random_below(&s->work, 40) == 0) {
         uint64_t stamp = c->session.last_write;
+        c->value_bytes = 0;
         size = (size_t)sprintf(line, "WAIT %u %u\n", (unsigned)random_below(&s->work, s->size),
                                (unsigned)random_below(&s->work, 500) + 1);
         send_line(s, n, c, line, size);
         c->stamp = stamp;
-        c->acks_wanted = UINT32_MAX;
+        c->acks_wanted = UINT32_MAX; /* its time is shorter than that of a write */
         return;
     }
     sim_tell(s, "%s: %.*s", n->name, (int)(size < 60 ? size : 60), line);
     line[size++] = '\n';
     send_line(s, n, c, line, size);
+    c->reads = reads;
 }
 
 static void take_reply(struct sim *s, struct sim_node *n, struct sim_client *c)
@@ -138,6 +183,8 @@ static void take_reply(struct sim *s, struct sim_node *n, struct sim_client *c)
         checker_acked(s, n, c->stamp, (uint32_t)strtoul((const char *)reply.data, NULL, 10));
     else if (c->wrote && !error)
         checker_acked(s, n, c->stamp, s->plan.min_acks);
+    else if (c->reads && !error)
+        checker_read(s, n, c->key, reply);
     if (c->wrote && !error)
         checker_promised(s, n, c->stamp);
     buffer_consume(session_output(&c->session), reply.size);
@@ -160,6 +207,8 @@ void workload_replies(struct sim *s, struct sim_node *n)
             c->next_ms = s->now_ms + THINK_MS;
         } else if (c->waiting && !session_is_waiting(&c->session)) {
             sim_fail(s, 14, "%s owes a client a reply that waits for nothing", n->name);
+        } else if (c->waiting && s->now_ms > c->due_ms) {
+            sim_fail(s, 14, "%s lets a client wait for longer than it may", n->name);
         }
     }
 }

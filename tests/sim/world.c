@@ -12,6 +12,7 @@
 #define START_WALL_MS UINT64_C(1700000000000)
 #define START_MONO_MS UINT64_C(1000000)
 #define TURNS_MAX     64u /* of one node in one step: what is left then waits for the next */
+#define BUSY_MS       150u /* until then, at the most */
 
 /* --- telling ------------------------------------------------------------------------------- */
 
@@ -141,7 +142,8 @@ static void die(struct sim *s, struct sim_node *n)
 
 void sim_turn(struct sim *s, struct sim_node *n)
 {
-    for (uint32_t i = 0; i < TURNS_MAX; i++) {
+    bool slow = plan_has(&s->plan, FAULT_BUSY) && !s->healing;
+    for (uint32_t i = 0; i < (slow ? 1 : TURNS_MAX); i++) {
         struct moment now = sim_now(s, n);
         node_release(n->node, now);
         while (!list_is_empty(&n->node->ready)) {
@@ -161,6 +163,9 @@ void sim_turn(struct sim *s, struct sim_node *n)
             (n->disk.storage == NULL || !storage_is_busy(n->disk.storage)))
             break;
     }
+    uint64_t next_ms = s->now_ms + 1 + random_below(&s->network, slow ? BUSY_MS : 1);
+    if (node_is_busy(n->node) && next_ms < n->tick_ms)
+        n->tick_ms = next_ms;
     tell_notices(s, n);
     checker_look(s, n);
 }
@@ -279,7 +284,7 @@ static void init_node(struct sim *s, uint32_t index)
                                      .max_value_bytes = 1u << 20,
                                      .journal_bytes = JOURNAL_BYTES_MIN,
                                      .keys_limit = 100000,
-                                     .max_output_bytes = 1u << 20,
+                                     .max_output_bytes = 64u << 10,
                                      .max_clock_drift_ms = 5000};
 }
 

@@ -168,6 +168,58 @@ static void command_peers_shows_a_member_that_is_down_and_why(void **state)
     assert_true(peers_tell(p, "reason=connection refused"));
 }
 
+/* Until the ring is too short to tell. */
+static void command_peers_shows_how_far_a_member_is_behind(void **state)
+{
+    struct pair *p = *state;
+    static char line[20000];
+    pair_start_all(p);
+    pair_run(p, 3000);
+    assert_true(peers_tell(p, " lag_ms=0 lag_records=0 "));
+    pair_stop(p, 1);
+    pair_run(p, 1000);
+    pair_command(p, 0, "SET a 1\nSET b 1\nDEL a");
+    p->now.wall_ms += 700;
+    assert_true(peers_tell(p, " lag_records=3 queued_bytes=0 "));
+    assert_in_range(pair_info(p, 0, "lag_ms"), 1700, 4700);
+    snprintf(line, sizeof line, "SET k %0*d", 19000, 1);
+    for (uint32_t i = 0; i < 2 * JOURNAL_BYTES_MIN / 19000; i++)
+        pair_command(p, 0, line);
+    const char *peers = pair_command(p, 0, "PEERS");
+    const char *field = strstr(peers, " lag_records=");
+    assert_non_null(field);
+    char *after;
+    assert_in_range(strtoul(field + strlen(" lag_records="), &after, 10), 20, 60);
+    assert_int_equal(*after, '+');
+    pair_start(p, 1);
+    pair_run(p, 8000);
+    assert_true(peers_tell(p, " lag_ms=0 lag_records=0 "));
+}
+
+static void command_peers_shows_how_far_a_clock_is_off_and_when_it_was_heard(void **state)
+{
+    struct pair *p = *state;
+    p->nodes[1].clock_ahead_ms = -400;
+    pair_start_all(p);
+    pair_run(p, 3000);
+    assert_true(peers_tell(p, " clock_ms=-400 "));
+    pair_stop(p, 1);
+    p->now.mono_ms += 5000;
+    const char *field = strstr(pair_command(p, 0, "PEERS"), " contact_ms=");
+    assert_non_null(field);
+    assert_in_range(strtoul(field + strlen(" contact_ms="), NULL, 10), 5000, 6100);
+}
+
+static void command_peers_shows_who_refuses_and_why(void **state)
+{
+    struct pair *p = *state;
+    p->nodes[1].config.cluster = "other";
+    pair_start_all(p);
+    pair_run(p, 1000);
+    assert_true(peers_tell(p, "name=? address=10.0.0.2:8080 state=refused reason="));
+    assert_true(peers_tell(p, "this node is of cluster '"));
+}
+
 static void command_peers_shows_a_link_in_its_handshake(void **state)
 {
     struct pair *p = *state;
@@ -250,6 +302,9 @@ int main(void)
         TEST(command_peers_shows_an_address_nobody_answers_at),
         TEST(command_peers_shows_a_live_member),
         TEST(command_peers_shows_a_member_that_is_down_and_why),
+        TEST(command_peers_shows_how_far_a_member_is_behind),
+        TEST(command_peers_shows_how_far_a_clock_is_off_and_when_it_was_heard),
+        TEST(command_peers_shows_who_refuses_and_why),
         TEST(command_peers_shows_a_link_in_its_handshake),
         TEST(command_peers_shows_a_delta_being_served),
         TEST(command_peers_counts_what_waits_for_a_slow_peer),

@@ -216,6 +216,47 @@ static void journal_skip_overtakes_readers_and_moves_the_floor(void **state)
     assert_true(journal_overtaken(&f->journal, &fresh));
 }
 
+static void journal_count_after_tells_how_many_and_whether_that_is_all(void **state)
+{
+    struct fixture *f = *state;
+    bool all;
+    assert_int_equal(journal_count_after(&f->journal, 0, &all), 0);
+    assert_true(all);
+    for (uint64_t stamp = 10; stamp <= 3000; stamp += 10) /* several blocks */
+        append(f, stamp, 1000);
+    for (uint64_t after = 0; after <= 3005; after += 5) {
+        assert_int_equal(journal_count_after(&f->journal, after, &all),
+                         300 - (after > 3000 ? 3000 : after) / 10);
+        assert_true(all);
+    }
+    /* The ring goes round: what was overwritten is not counted, and it says so. */
+    for (uint64_t stamp = 3010; stamp <= 30000; stamp += 10)
+        append(f, stamp, 1000);
+    uint64_t floor = journal_floor(&f->journal);
+    assert_true(floor > 3000);
+    for (uint64_t after = 0; after <= 30005; after += 5) {
+        uint64_t from = after < floor ? floor : after > 30000 ? 30000 : after;
+        assert_int_equal(journal_count_after(&f->journal, after, &all), 3000 - from / 10);
+        assert_int_equal(all, after >= floor);
+    }
+}
+
+static void journal_count_after_forgets_what_was_skipped(void **state)
+{
+    struct fixture *f = *state;
+    bool all;
+    append(f, 1, 10);
+    append(f, 2, 10);
+    journal_skip(&f->journal, 5);
+    assert_int_equal(journal_count_after(&f->journal, 1, &all), 0);
+    assert_false(all);
+    append(f, 6, 10);
+    assert_int_equal(journal_count_after(&f->journal, 1, &all), 1);
+    assert_false(all);
+    assert_int_equal(journal_count_after(&f->journal, 5, &all), 1);
+    assert_true(all);
+}
+
 static void journal_init_without_memory_leaves_nothing_behind(void **state)
 {
     (void)state;
@@ -245,6 +286,8 @@ int main(void)
         TEST(journal_append_of_a_record_larger_than_the_ring_overtakes_everybody),
         TEST(journal_append_takes_a_record_that_just_fills_the_ring),
         TEST(journal_skip_overtakes_readers_and_moves_the_floor),
+        TEST(journal_count_after_tells_how_many_and_whether_that_is_all),
+        TEST(journal_count_after_forgets_what_was_skipped),
         cmocka_unit_test(journal_init_without_memory_leaves_nothing_behind),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

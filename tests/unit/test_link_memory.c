@@ -73,6 +73,59 @@ static void ask_stream(struct fixture *f)
     drain(f);
 }
 
+/* A delta with lists, which deletes what the node has. */
+static void send_lists(struct fixture *f)
+{
+    struct record one = {
+        .key = bytes_text("one"), .value = bytes_text("1"), .stamp = 10, .origin = 77};
+    struct peer_entry entries[100] = {peer_entry_of(&one)};
+    struct vector vector;
+    vector_init(&vector, &f->x.heap);
+    vector_advance(&vector, 77, 50);
+    vector_advance(&vector, f->node->config.origin, f->node->last_write);
+    peer_delta_begin(&f->x, PEER_CHECKED | PEER_BEHIND, &vector);
+    peer_delta_records(&f->x, &one, 1);
+    uint32_t partition = store_partition(bytes_text("k"));
+    peer_mark(&f->x, partition);
+    peer_delta_list(&f->x, entries, 100);
+    peer_mark_listed(&f->x, partition + 1);
+    peer_mark(&f->x, STORE_PARTITIONS);
+    peer_delta_end(&f->x, &vector, 5);
+    vector_close(&vector);
+}
+
+static void tell_digest(struct fixture *f)
+{
+    struct store *nothing = store_new(&f->x.heap, 1);
+    assert_non_null(nothing);
+    peer_digest(&f->x, nothing);
+    store_free(nothing);
+    drain(f);
+}
+
+static void want_digests(struct fixture *f)
+{
+    peer_begin(&f->x);
+    peer_send(&f->x, FRAME_DIGESTS_WANTED);
+    drain(f);
+}
+
+static void ask_lists(struct fixture *f)
+{
+    struct vector has;
+    vector_init(&has, &f->x.heap);
+    vector_advance(&has, f->node->config.origin, f->node->last_write);
+    peer_request(&f->x, PEER_SCRUBS, 0, STORE_GROUPS, &has, NULL);
+    vector_close(&has);
+    while (f->node->scans != 0 && f->x.link.state != LINK_CLOSED)
+        drain(f);
+}
+
+static void forget_member(struct fixture *f)
+{
+    peer_members_forgotten(&f->x, "peer", f->pair.now.wall_ms + 1);
+}
+
 /* V[o] = s must be true: with a peer that has sent a record of `origin` stamped `stamp`. */
 static void assert_truthful(const struct fixture *f, uint64_t origin, uint64_t stamp,
                             const char *key)
@@ -80,6 +133,16 @@ static void assert_truthful(const struct fixture *f, uint64_t origin, uint64_t s
     struct record rec;
     if (vector_covers(&f->node->vector, origin, stamp))
         assert_true(store_find(f->node->store, bytes_text(key), &rec));
+}
+
+/* With the vector of who dropped tombstones comes the knowledge that it did, or neither. */
+static void assert_dropped_is_inherited(const struct fixture *f)
+{
+    struct record rec;
+    if (!vector_covers(&f->node->vector, 77, 50))
+        return;
+    assert_true(vector_covers(&f->node->dropped, 77, 50));
+    assert_true(store_find(f->node->store, bytes_text("k"), &rec) && rec.tombstone);
 }
 
 /* Returns how many allocations there were. */
@@ -96,6 +159,8 @@ static uint64_t check_script(enum situation situation, script *run)
         assert_truthful(&f, f.x.origin, 11, "two");
         assert_truthful(&f, 77, 10, "one");
         assert_truthful(&f, 78, 11, "two");
+        if (run == send_lists)
+            assert_dropped_is_inherited(&f);
         if (!failed)
             assert_int_not_equal(f.x.link.state, LINK_CLOSED);
         situation_close(&f);
@@ -110,10 +175,21 @@ static void link_survives_a_failure_at_every_allocation(void **state)
     static const struct {
         enum situation situation;
         script *run;
-    } CASES[] = {
-        {RECEIVER_HELLO, introduce},   {SENDER_HELLO, introduce}, {RECEIVER_LIVE, stream_records},
-        {RECEIVER_LIVE, tell_members}, {SENDER_LIVE, beat},       {RECEIVER_LIVE, beat},
-        {RECEIVER_DELTA, send_delta},  {SENDER_HOLD, ask_delta},  {SENDER_HOLD, ask_stream}};
+    } CASES[] = {{RECEIVER_HELLO, introduce},
+                 {SENDER_HELLO, introduce},
+                 {RECEIVER_LIVE, stream_records},
+                 {RECEIVER_LIVE, tell_members},
+                 {SENDER_LIVE, beat},
+                 {RECEIVER_LIVE, beat},
+                 {RECEIVER_DELTA, send_delta},
+                 {SENDER_HOLD, ask_delta},
+                 {SENDER_HOLD, ask_stream},
+                 {RECEIVER_DELTA, send_lists},
+                 {RECEIVER_LIVE, tell_digest},
+                 {RECEIVER_DELTA, want_digests},
+                 {SENDER_HOLD, ask_lists},
+                 {SENDER_LIVE, ask_lists},
+                 {SENDER_LIVE, forget_member}};
     uint64_t allocations = 0;
     for (size_t i = 0; i < sizeof CASES / sizeof CASES[0]; i++)
         allocations += check_script(CASES[i].situation, CASES[i].run);

@@ -182,6 +182,134 @@ static void link_ends_at_a_delta_that_makes_no_sense(void **state)
     }
 }
 
+static void end_delta(struct peer *x, uint64_t forced_stamp, size_t vector_bytes)
+{
+    struct buffer *out = peer_begin(x);
+    frame_put_u64(out, forced_stamp);
+    frame_put_u32(out, 1);
+    for (size_t i = 0; i < vector_bytes; i++)
+        buffer_append(out, bytes_of("\1", 1));
+    peer_send(x, FRAME_DELTA_END);
+}
+
+static void link_ends_at_the_end_of_a_delta_that_has_not_come(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 5; i++) {
+        struct fixture f;
+        situation_open(&f, RECEIVER_DELTA);
+        peer_delta_begin(&f.x, 0, NULL);
+        peer_mark(&f.x, STORE_PARTITIONS - (i == 0));
+        assert_int_equal(f.x.link.state, LINK_LIVE);
+        if (i == 0)
+            peer_delta_end(&f.x, NULL, 0); /* a partition is missing */
+        else if (i == 1)
+            peer_delta_end(&f.x, NULL, STAMP_MAX + 1);
+        else if (i == 2)
+            end_delta(&f.x, 0, 15); /* half an entry of a vector */
+        else if (i == 3)
+            peer_mark(&f.x, STORE_PARTITIONS);
+        else
+            peer_delta_begin(&f.x, 0, NULL);
+        situation_assert_ended(&f, i < 4 ? "malformed frame" : "not asked for");
+        assert_int_equal(f.node->counters.deltas_received, 0);
+        situation_close(&f);
+    }
+}
+
+static void link_ends_at_a_part_of_an_entry_of_a_list(void **state)
+{
+    (void)state;
+    static const uint8_t zeros[100];
+    static const size_t SIZES[] = {25, 47, 49};
+    for (size_t i = 0; i < 3; i++) {
+        struct fixture f;
+        situation_open(&f, RECEIVER_DELTA);
+        peer_delta_begin(&f.x, PEER_CHECKED, NULL);
+        buffer_append(peer_begin(&f.x), bytes_of(zeros, SIZES[i]));
+        peer_send(&f.x, FRAME_DELTA_LIST);
+        situation_assert_ended(&f, "malformed frame of type 12");
+        situation_close(&f);
+    }
+}
+
+/* As much as may be of one partition; one more, listed or sent, is too much. */
+static void link_ends_at_a_list_that_never_ends(void **state)
+{
+    (void)state;
+    const size_t a_frame = LINK_FRAME_BYTES / sizeof(struct peer_entry);
+    struct peer_entry *entries = calloc(a_frame, sizeof *entries);
+    assert_non_null(entries);
+    for (int i = 0; i < 2; i++) {
+        struct fixture f;
+        situation_open(&f, RECEIVER_DELTA);
+        struct record rec = {.key = bytes_text("k"), .stamp = 5, .origin = 77};
+        peer_delta_begin(&f.x, PEER_CHECKED, NULL);
+        for (size_t left = LINK_LIST_ENTRIES_MAX; left > 0;) {
+            size_t count = left < a_frame ? left : a_frame;
+            peer_delta_list(&f.x, entries, count);
+            left -= count;
+        }
+        assert_int_equal(f.x.link.state, LINK_LIVE);
+        if (i == 0)
+            peer_delta_list(&f.x, entries, 1);
+        else
+            peer_delta_records(&f.x, &rec, 1);
+        situation_assert_ended(&f, i == 0 ? "it sent a list of more than 4194304 keys"
+                                          : "it sent more than 4194304 records of one partition");
+        situation_close(&f);
+    }
+    free(entries);
+}
+
+static void want_digests(struct fixture *f)
+{
+    peer_begin(&f->x);
+    peer_send(&f->x, FRAME_DIGESTS_WANTED);
+}
+
+static void link_ends_when_digests_are_wanted_of_a_delta_that_has_begun(void **state)
+{
+    (void)state;
+    struct fixture f;
+    situation_open(&f, RECEIVER_DELTA);
+    want_digests(&f);
+    want_digests(&f); /* odd, but it does no harm */
+    assert_int_equal(f.x.link.state, LINK_LIVE);
+    peer_delta_begin(&f.x, PEER_CHECKED, NULL);
+    want_digests(&f);
+    situation_assert_ended(&f, "it asked for digests without a delta to send");
+    situation_close(&f);
+}
+
+static void link_ends_when_a_scrub_is_answered_by_something_else(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 3; i++) {
+        struct fixture f;
+        struct store *nothing;
+        situation_open(&f, RECEIVER_LIVE);
+        pair_command(&f.pair, 0, "SET k v");
+        nothing = store_new(&f.x.heap, 1);
+        peer_digest(&f.x, nothing);
+        store_free(nothing);
+        assert_ptr_equal(f.node->delta, &f.x.link);
+        uint32_t group = store_partition(bytes_text("k")) / STORE_GROUP_PARTITIONS;
+        if (i == 0) {
+            want_digests(&f);
+            situation_assert_ended(&f, "it asked for digests");
+        } else {
+            peer_delta_begin(&f.x, PEER_CHECKED, NULL);
+            assert_int_equal(f.x.link.state, LINK_LIVE);
+            uint32_t first = group * STORE_GROUP_PARTITIONS;
+            peer_mark(&f.x, i == 1 ? first : first + STORE_GROUP_PARTITIONS + 1);
+            situation_assert_ended(&f, "malformed frame");
+        }
+        assert_int_equal(store_live_count(f.node->store), 1);
+        situation_close(&f);
+    }
+}
+
 static void link_ends_at_a_delta_request_while_one_is_served(void **state)
 {
     (void)state;
@@ -248,6 +376,11 @@ int main(void)
         cmocka_unit_test(link_ends_at_a_stamp_that_no_clock_can_reach),
         cmocka_unit_test(link_ends_at_a_record_from_further_ahead_than_clocks_may_differ),
         cmocka_unit_test(link_ends_at_a_delta_that_makes_no_sense),
+        cmocka_unit_test(link_ends_at_the_end_of_a_delta_that_has_not_come),
+        cmocka_unit_test(link_ends_at_a_part_of_an_entry_of_a_list),
+        cmocka_unit_test(link_ends_at_a_list_that_never_ends),
+        cmocka_unit_test(link_ends_when_digests_are_wanted_of_a_delta_that_has_begun),
+        cmocka_unit_test(link_ends_when_a_scrub_is_answered_by_something_else),
         cmocka_unit_test(link_ends_at_a_delta_request_while_one_is_served),
         cmocka_unit_test(link_ends_when_a_delta_brings_nothing_for_long),
         cmocka_unit_test(link_ends_when_its_answers_are_not_read),

@@ -243,6 +243,31 @@ static void address_text_puts_brackets_round_ipv6(void **state)
     assert_int_equal(strlen(text), ADDRESS_HOST_BYTES + 8);
 }
 
+static void members_find_unmet_finds_only_whom_nobody_has_met(void **state)
+{
+    struct fixture *f = *state;
+    struct address *a = add_address(f, "host", 80), *b = add_address(f, "::1", 81);
+    assert_ptr_equal(members_find_unmet(&f->m, bytes_text("host:80")), a);
+    assert_ptr_equal(members_find_unmet(&f->m, bytes_text("[::1]:81")), b);
+    assert_null(members_find_unmet(&f->m, bytes_text("host:81")));
+    assert_null(members_find_unmet(&f->m, bytes_text("host")));
+    assert_null(members_find_unmet(&f->m, bytes_text("host:800")));
+    assert_null(members_find_unmet(&f->m, bytes_text("")));
+    a->member = add(f, "a");
+    b->state = ADDRESS_SELF;
+    assert_null(members_find_unmet(&f->m, bytes_text("host:80")));
+    assert_null(members_find_unmet(&f->m, bytes_text("[::1]:81")));
+}
+
+static void member_kept_is_what_survives_a_crash_of_it(void **state)
+{
+    struct fixture *f = *state;
+    struct member *a = add(f, "a");
+    assert_ptr_equal(member_kept(a), &a->confirmed); /* it restarts empty: another run, then */
+    a->keeps_disk = true;
+    assert_ptr_equal(member_kept(a), &a->durable);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
@@ -263,6 +288,8 @@ int main(void)
         TEST(address_failed_backs_off_with_jitter_to_a_limit),
         TEST(address_failed_spreads_those_that_fail_together),
         TEST(address_is_due_only_while_idle_and_unlinked),
+        TEST(members_find_unmet_finds_only_whom_nobody_has_met),
+        TEST(member_kept_is_what_survives_a_crash_of_it),
         TEST(address_text_puts_brackets_round_ipv6),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

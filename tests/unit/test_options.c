@@ -16,6 +16,9 @@ static void options_parse_gives_every_option_its_default(void **state)
     assert_string_equal(o->advertise.host, "");
     assert_int_equal(o->min_acks, 0);
     assert_int_equal(o->ack_timeout_ms, 1000);
+    assert_int_equal(o->max_clock_drift_ms, 5000);
+    assert_int_equal(o->tombstone_memory_bytes, 64 * MIB);
+    assert_int_equal(o->forget_after_ms, 7 * UINT64_C(24) * 3600 * 1000);
     assert_int_equal(o->max_memory_bytes, 0);
     assert_int_equal(o->max_value_bytes, 16 * MIB);
     assert_int_equal(o->max_clients, 10000);
@@ -58,6 +61,9 @@ static void options_parse_takes_every_option_from_the_environment(void **state)
                                       "KV_CLUSTER=c",
                                       "KV_MIN_ACKS=3",
                                       "KV_ACK_TIMEOUT=4",
+                                      "KV_MAX_CLOCK_DRIFT=13",
+                                      "KV_TOMBSTONE_MEMORY=14KiB",
+                                      "KV_FORGET_AFTER=15d",
                                       "KV_MAX_MEMORY=5MiB",
                                       "KV_MAX_VALUE=6",
                                       "KV_MAX_CLIENTS=7",
@@ -80,6 +86,9 @@ static void options_parse_takes_every_option_from_the_environment(void **state)
     assert_string_equal(o->cluster, "c");
     assert_int_equal(o->min_acks, 3);
     assert_int_equal(o->ack_timeout_ms, 4);
+    assert_int_equal(o->max_clock_drift_ms, 13);
+    assert_int_equal(o->tombstone_memory_bytes, 14 * KIB);
+    assert_int_equal(o->forget_after_ms, 15 * UINT64_C(24) * 3600 * 1000);
     assert_int_equal(o->max_memory_bytes, 5 * MIB);
     assert_int_equal(o->max_value_bytes, 6);
     assert_int_equal(o->max_clients, 7);
@@ -243,6 +252,11 @@ static void options_print_help_shows_each_option_with_its_default(void **state)
         "[0]",
         "--ack-timeout TIME",
         "[1000ms]",
+        "--max-clock-drift TIME",
+        "[5000ms]",
+        "--tombstone-memory SIZE",
+        "--forget-after TIME",
+        "[7d]",
         "--max-memory SIZE",
         "--max-value SIZE",
         "[16MiB]",

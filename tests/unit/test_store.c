@@ -337,6 +337,48 @@ static void store_digest_differs_by_key_stamp_and_origin(void **state)
     }
 }
 
+static void store_digests_of_partitions_and_groups_tell_where_a_difference_is(void **state)
+{
+    struct fixture *f = *state;
+    uint64_t partitions[2], groups[2];
+    char keys[2][16];
+    const uint32_t p = 3 * STORE_GROUP_PARTITIONS + 5;
+    records_keys_of_partition(p, keys, 2);
+    struct store *empty = store_new(&f->heap.heap, 1);
+    for (uint32_t i = 0; i < 2; i++) {
+        merge(f, live(keys[i], "v", 1 + i));
+        partitions[i] = store_partition_digest(f->store, p);
+        groups[i] = store_group_digest(f->store, 3);
+        for (uint32_t g = 0; g < STORE_GROUPS; g++)
+            assert_int_equal(store_group_digest(f->store, g) == store_group_digest(empty, g),
+                             g != 3);
+        for (uint32_t q = 0; q < STORE_PARTITIONS; q++)
+            assert_int_equal(
+                store_partition_digest(f->store, q) == store_partition_digest(empty, q), q != p);
+    }
+    assert_true(partitions[0] != partitions[1] && groups[0] != groups[1]);
+    merge(f, tombstone(keys[1], 9));
+    assert_true(store_partition_digest(f->store, p) == partitions[0]);
+    assert_true(store_group_digest(f->store, 3) == groups[0]);
+    store_free(empty);
+}
+
+static void store_tombstone_bytes_counts_what_tombstones_take(void **state)
+{
+    struct fixture *f = *state;
+    struct record rec = tombstone("bb", 3);
+    merge(f, live("a", "v", 1));
+    assert_int_equal(store_tombstone_bytes(f->store), 0);
+    merge(f, tombstone("a", 2));
+    merge(f, rec);
+    assert_int_equal(store_tombstone_bytes(f->store),
+                     store_entry_bytes(1, 0, false) + store_entry_bytes(2, 0, false));
+    merge(f, live("a", "v", 4));
+    assert_int_equal(store_tombstone_bytes(f->store), store_entry_bytes(2, 0, false));
+    store_drop_tombstone(f->store, &rec);
+    assert_int_equal(store_tombstone_bytes(f->store), 0);
+}
+
 /* --- expiry -------------------------------------------------------------------------------- */
 
 static void store_expire_turns_what_is_over_into_tombstones(void **state)
@@ -427,6 +469,8 @@ int main(void)
         TEST(store_partition_tombstone_min_is_above_no_tombstone),
         TEST(store_partition_stamp_max_never_falls),
         TEST(store_digest_forgets_what_was_deleted),
+        TEST(store_digests_of_partitions_and_groups_tell_where_a_difference_is),
+        TEST(store_tombstone_bytes_counts_what_tombstones_take),
         TEST(store_digest_differs_by_key_stamp_and_origin),
         TEST(store_expire_turns_what_is_over_into_tombstones),
         TEST(store_expire_stops_at_its_budget_and_goes_on_from_there),
