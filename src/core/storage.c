@@ -362,7 +362,8 @@ void storage_stop(struct storage *s, struct moment now)
     bool cheap = storage_snapshot_bytes(s) <= CHEAP_SNAPSHOT_BYTES &&
                  store_memory_bytes(s->node->store) <= CHEAP_SNAPSHOT_BYTES &&
                  storage_journal_bytes(s) > 2 * SEGMENT_HEADER_BYTES + s->config.segment_bytes / 2;
-    s->snapshot.wanted = cheap && s->error == 0 && !s->node->refilling;
+    s->snapshot.wanted = cheap && s->error == 0 && !s->node->refilling &&
+                         now.mono_ms >= s->snapshot.retry_mono_ms;
     create_ahead(s, now);
     s->stopping = true;
     begin_sync(s, now);

@@ -82,10 +82,14 @@ static void begin(struct storage *s, struct moment now)
         storage_flush(s, now) != 0)
         return;
     int error = storage_rotate(s);
-    if (error == -EBUSY)
-        return; /* the segment is being created */
+    if (error == -EBUSY) {
+        /* The segment is being created, or will be; but a node that ends waits for none. */
+        p->wanted = !s->stopping || s->next != NULL || s->creation.busy;
+        return;
+    }
     if (error != 0) {
         p->retry_mono_ms = now.mono_ms + STORAGE_SNAPSHOT_RETRY_MS;
+        p->wanted = !s->stopping;
         return;
     }
     p->wanted = false;
