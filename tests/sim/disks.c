@@ -188,6 +188,8 @@ bool disk_stop_cleanly(struct sim *s, struct sim_node *n)
     if (!storage_is_stopped(storage))
         sim_fail(s, 18, "%s does not come to its end", n->name);
     sim_tell(s, "%s: stops cleanly", n->name);
+    if (storage->fatal)
+        checker_power_cut(s, n); /* a sync has failed */
     sim_stop_node(s, n, MEMORY_KILL);
     return true;
 }
