@@ -39,6 +39,22 @@
     X(NO_CLOCK_FENCE, "stamps from the future are merged")                                         \
     X(REFUSED_IS_ADMITTED, "a refused peer is noted as a member")                                  \
     X(EXPIRY_RESTAMPED, "an expired record's tombstone takes a stamp of its own")                  \
+    X(MARK_BEFORE_RECORDS, "a mark is written before the records it speaks of")                    \
+    X(WRITTEN_AFTER_REPLY, "replies leave before the journal is written")                          \
+    X(REPLY_BEFORE_SYNC, "with --fsync always a reply does not wait for the sync")                 \
+    X(DURABLE_BEFORE_SYNC, "what is written counts as synced")                                     \
+    X(ENDED_NOT_SYNCED, "a segment that has ended is not synced")                                  \
+    X(NEVER_SYNCED, "with --fsync everysec only the end of a segment is synced")                   \
+    X(SYNC_FAILURE_IGNORED, "a sync that failed counts as one that did not")                       \
+    X(SNAPSHOT_PUBLISHED_LATE, "a snapshot's segments are removed before it has its name")         \
+    X(SNAPSHOT_VECTOR_LATE, "a snapshot promises the vector of its end")                           \
+    X(SNAPSHOT_SKIPS, "a snapshot leaves out a partition")                                         \
+    X(TORN_TAIL_KEPT, "a torn tail is not cut off")                                                \
+    X(DAMAGE_IS_TORN, "all damage is taken for a torn tail")                                       \
+    X(DAMAGE_IS_TRUSTED, "after damage the vector counts as if nothing were missing")              \
+    X(REFILLED_AT_ONCE, "a node whose disk is damaged serves before a peer has compared")          \
+    X(RECOVERED_UNSYNCED, "what a killed run wrote counts as synced")                              \
+    X(CRASH_IS_DAMAGE, "a torn tail is taken for damage")                                          \
     X(STORY_LEAKS, "the simulator draws from the machine's clock")
 
 enum mutation {

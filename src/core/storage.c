@@ -2,6 +2,7 @@
 #include "storage_internal.h"
 
 #include "kv/check.h"
+#include "kv/mutation.h"
 #include "kv/node.h"
 
 #include <errno.h>
@@ -119,11 +120,13 @@ struct changes {
 static int append_mark(struct storage *s, struct changes *c)
 {
     const struct node *n = s->node;
+    bool first = MUTATED(MARK_BEFORE_RECORDS);
     struct mark mark = {.type = MARK_VECTOR,
-                        .position = storage_end_of(&s->current) + buffer_size(&s->batch),
+                        .position =
+                            storage_end_of(&s->current) + (first ? 0 : buffer_size(&s->batch)),
                         .synced = s->synced,
                         .forced_stamp = n->forced_stamp,
-                        .records = s->records + s->batch_records};
+                        .records = s->records + (first ? 0 : s->batch_records)};
     int error = changes_since(&n->vector, &s->marked, &c->vector);
     if (error == 0)
         error = changes_since(&n->dropped, &s->marked_dropped, &c->dropped);
@@ -150,6 +153,19 @@ static void batch_written(struct storage *s, const struct changes *c, struct mom
     (void)vector_merge(&s->marked_dropped, &c->dropped);
     s->stamp_written = s->node->last_write;
     s->mark_mono_ms = now.mono_ms;
+    if (MUTATED(DURABLE_BEFORE_SYNC))
+        (void)node_synced(s->node, &s->marked);
+}
+
+static int write_out(struct storage *s, size_t records_bytes)
+{
+    struct bytes batch = buffer_bytes(&s->batch), mark = bytes_after(batch, records_bytes);
+    if (!MUTATED(MARK_BEFORE_RECORDS))
+        return storage_write_all(s, s->current.file, s->current.bytes, batch);
+    int error = storage_write_all(s, s->current.file, s->current.bytes, mark);
+    return error != 0 ? error
+                      : storage_write_all(s, s->current.file, s->current.bytes + mark.size,
+                                          bytes_of(batch.data, records_bytes));
 }
 
 static int write_batch(struct storage *s, struct moment now)
@@ -165,7 +181,7 @@ static int write_batch(struct storage *s, struct moment now)
     vector_init(&c.dropped, s->heap);
     int error = append_mark(s, &c);
     if (error == 0)
-        error = storage_write_all(s, s->current.file, s->current.bytes, buffer_bytes(&s->batch));
+        error = write_out(s, records_bytes);
     if (error == 0) {
         batch_written(s, &c, now);
     } else {
@@ -229,7 +245,7 @@ static void fail_for_good(struct storage *s, int status)
 
 static void sync_done(struct storage *s, int status, struct moment now)
 {
-    if (status != 0) {
+    if (status != 0 && !MUTATED(SYNC_FAILURE_IGNORED)) {
         fail_for_good(s, status);
         return;
     }
@@ -256,6 +272,8 @@ int storage_flush(struct storage *s, struct moment now)
         return s->error;
     if (s->error != 0 && now.mono_ms < s->retry_mono_ms)
         return s->error;
+    if (MUTATED(WRITTEN_AFTER_REPLY) && now.mono_ms - s->mark_mono_ms < MARK_ALONE_MS)
+        return 0;
     note_outcome(s, write_batch(s, now), now);
     if (s->error == 0 && s->config.sync == STORAGE_SYNC_ALWAYS)
         begin_sync(s, now);
@@ -264,7 +282,7 @@ int storage_flush(struct storage *s, struct moment now)
 
 bool storage_has_written(const struct storage *s, uint64_t stamp)
 {
-    return stamp <= s->stamp_written;
+    return stamp <= s->stamp_written || MUTATED(WRITTEN_AFTER_REPLY);
 }
 
 /* Whether a mark would vouch for something that was appended before it was covered; or tell of
@@ -291,6 +309,8 @@ static void sync_when_due(struct storage *s, struct moment now)
                                       [STORAGE_SYNC_EVERYSEC] = STORAGE_EVERYSEC_MS,
                                       [STORAGE_SYNC_NO] = STORAGE_LAZY_MS};
     uint64_t pause_ms = s->stopping ? 0 : pauses[s->config.sync];
+    if (MUTATED(NEVER_SYNCED) && s->config.sync == STORAGE_SYNC_EVERYSEC)
+        pause_ms = UINT64_MAX;
     if (s->ended.file != NULL || now.mono_ms - s->sync_mono_ms >= pause_ms)
         begin_sync(s, now);
 }
@@ -362,8 +382,8 @@ void storage_stop(struct storage *s, struct moment now)
     bool cheap = storage_snapshot_bytes(s) <= CHEAP_SNAPSHOT_BYTES &&
                  store_memory_bytes(s->node->store) <= CHEAP_SNAPSHOT_BYTES &&
                  storage_journal_bytes(s) > 2 * SEGMENT_HEADER_BYTES + s->config.segment_bytes / 2;
-    s->snapshot.wanted = cheap && s->error == 0 && !s->node->refilling &&
-                         now.mono_ms >= s->snapshot.retry_mono_ms;
+    s->snapshot.wanted =
+        cheap && s->error == 0 && !s->node->refilling && now.mono_ms >= s->snapshot.retry_mono_ms;
     create_ahead(s, now);
     s->stopping = true;
     begin_sync(s, now);

@@ -9,6 +9,7 @@
 #include "storage_internal.h"
 
 #include "kv/check.h"
+#include "kv/mutation.h"
 #include "kv/node.h"
 
 #include <errno.h>
@@ -172,7 +173,7 @@ static int open_file(struct storage *s)
         return recovery_give_up(s, error, "opening", f->name);
     /* After a kill its bytes may be in memory only, and they are about to be counted on. */
     if (f->kind == STORAGE_JOURNAL && !s->config.read_only && r->pass == RECOVERY_LOAD &&
-        (error = s->disk->sync_now(s->disk, r->file)) != 0)
+        !MUTATED(RECOVERED_UNSYNCED) && (error = s->disk->sync_now(s->disk, r->file)) != 0)
         return recovery_give_up(s, error, "syncing", f->name);
     r->offset = 0;
     r->file_records = 0;
@@ -192,6 +193,8 @@ static int cut_file(struct storage *s, struct storage_file *f, uint64_t size)
 {
     struct disk_file *file;
     uint64_t before;
+    if (MUTATED(TORN_TAIL_KEPT))
+        return 0;
     int error = s->disk->open(s->disk, f->name, &file, &before);
     if (error == 0) {
         error = s->disk->truncate(s->disk, file, size);
@@ -280,14 +283,14 @@ static int restore_node(struct storage *s)
 {
     struct recovery *r = &s->recovery;
     struct node *n = s->node;
-    bool trusted = r->pass != RECOVERY_SALVAGE;
+    bool trusted = r->pass != RECOVERY_SALVAGE || MUTATED(DAMAGE_IS_TRUSTED);
     struct vector none;
     vector_init(&none, s->heap);
     stamp_observe(&n->clock, r->stamp_max);
     n->forced_stamp = r->forced_stamp;
     if (node_restore(n, trusted ? &r->vector : &none, trusted ? &r->dropped : &r->dropped_all) != 0)
         return recovery_out_of_memory(s);
-    n->refilling = !trusted && !s->config.salvage;
+    n->refilling = !trusted && !s->config.salvage && !MUTATED(REFILLED_AT_ONCE);
     s->snapshot.wanted = !trusted;
     return 0;
 }
@@ -324,7 +327,9 @@ static int judge(struct storage *s)
 {
     struct recovery *r = &s->recovery;
     if (r->damaged && r->pass == RECOVERY_SURVEY) {
-        r->torn = r->damaged_position >= r->synced;
+        r->torn = r->damaged_position >= r->synced || MUTATED(DAMAGE_IS_TORN);
+        if (MUTATED(CRASH_IS_DAMAGE))
+            r->torn = false;
         if (!r->torn)
             return distrust(s);
     }

@@ -7,6 +7,7 @@
 #include "storage_internal.h"
 
 #include "kv/check.h"
+#include "kv/mutation.h"
 #include "kv/node.h"
 
 #include <errno.h>
@@ -260,9 +261,12 @@ void storage_snapshot_step(struct storage *s, struct moment now)
     case SNAPSHOT_CLEANING:
         clean(s);
         break;
+    case SNAPSHOT_PUBLISHING:
+        if (MUTATED(SNAPSHOT_PUBLISHED_LATE))
+            clean(s);
+        break;
     case SNAPSHOT_CREATING:
     case SNAPSHOT_SYNCING:
-    case SNAPSHOT_PUBLISHING:
     case SNAPSHOT_ABANDONING:
         break; /* their requests are under way */
     }

@@ -76,11 +76,23 @@ static void finish_request(struct sim *s, struct sim_node *n)
         storage_done(n->disk.storage, r, status, sim_now(s, n));
 }
 
+static bool has_failed_sync(const struct memory_disk *d)
+{
+    for (uint32_t i = 0; i < d->file_count; i++) {
+        if (d->files[i]->sync_failed)
+            return true;
+    }
+    return false;
+}
+
 void disk_stop(struct sim *s, struct sim_node *n, enum memory_crash how)
 {
     struct sim_disk *d = &n->disk;
     if (d->storage == NULL)
         return;
+    /* What had not been synced is gone then, as if the power had been cut. */
+    if (how != MEMORY_KILL || has_failed_sync(&d->memory))
+        checker_power_cut(s, n);
     bool copied = d->dying && d->memory.copied;
     memory_disk_crash(&d->memory, copied ? MEMORY_KILL : how);
     storage_free(d->storage);
@@ -91,8 +103,6 @@ void disk_stop(struct sim *s, struct sim_node *n, enum memory_crash how)
     }
     memory_disk_copy_at(&d->memory, 0, NULL);
     d->dying = false;
-    if (how != MEMORY_KILL)
-        checker_power_cut(s, n);
 }
 
 static void let_dials_end(const struct sim *s, struct sim_node *n)
@@ -150,7 +160,6 @@ bool disk_turn(struct sim *s, struct sim_node *n)
     storage_step(d->storage, now);
     if (d->storage->fatal && !d->memory.copied) {
         sim_tell(s, "%s: %s", n->name, d->storage->reason);
-        checker_power_cut(s, n); /* what had not been synced is gone as if it were one */
         d->how = disk_crash_drawn(s);
         return false;
     }
@@ -188,8 +197,6 @@ bool disk_stop_cleanly(struct sim *s, struct sim_node *n)
     if (!storage_is_stopped(storage))
         sim_fail(s, 18, "%s does not come to its end", n->name);
     sim_tell(s, "%s: stops cleanly", n->name);
-    if (storage->fatal)
-        checker_power_cut(s, n); /* a sync has failed */
     sim_stop_node(s, n, MEMORY_KILL);
     return true;
 }
