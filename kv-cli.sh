@@ -8,7 +8,8 @@ set -u
 export LC_ALL=C # keys and values are bytes, not characters of somebody's locale
 
 readonly EXIT_MISSING=1 EXIT_USAGE=2 EXIT_CONNECT=3 EXIT_SERVER=4
-readonly COMMANDS=(set get del exists ttl status watch test up down restart logs help)
+readonly COMMANDS=(set get del exists ttl backup restore export import status watch test
+    up down restart logs help)
 readonly NODES_DEFAULT=node1=localhost:8081,node2=localhost:8082,node3=localhost:8083
 
 ROOT=$(cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")" && pwd)
@@ -36,6 +37,12 @@ Data (on node1 unless -n names another node):
   exists KEY…         print how many there are
   ttl KEY             print the seconds until KEY expires, -1 if it never does
 
+All data (from node1 unless -n names another node; of the whole cluster, since all have it):
+  backup FILE|-       into a file, verified; packed if its name ends in .zst; - is stdout
+  restore FILE|-      write a backup's keys over what the cluster holds; asks first, unless --yes
+  export [FILE|-]     as JSON lines, for other programs
+  import [FILE|-]     write JSON lines' keys
+
 Cluster:
   status [NODE…]      one line a node: up or down, keys, peers linked of expected, lag, version
   watch [SECONDS]     status again and again, every 2 seconds unless told
@@ -57,6 +64,7 @@ Environment:
   KV_NODES    the cluster, node1=host:port,node2=host:port… or just host:port,host:port…
               (default: node1 to node3 on localhost:8081 to 8083)
   KV_TIMEOUT  seconds that a node may take to answer (default: 5)
+  KV_BINARY   the program simple-kv, where it is not build/simple-kv
   KV_RUN_DIR  where `up` keeps logs and pid files (default: .run)
   NO_COLOR    if set, no colours
   Other KV_ variables reach the nodes that `up` starts: KV_MIN_ACKS=1 ./kv-cli.sh up
@@ -365,6 +373,10 @@ part() { # FILE: reads it from src/cli/
     . "$ROOT/src/cli/$1"
 }
 
+cmd_backup() { part backup.sh && backup "$@"; }
+cmd_restore() { part backup.sh && restore "$@"; }
+cmd_export() { part backup.sh && export_lines "$@"; }
+cmd_import() { part backup.sh && import_lines "$@"; }
 cmd_test() { part test.sh && test_cluster "$@"; }
 cmd_up() { part local.sh && up "$@"; }
 cmd_down() { part local.sh && down "$@"; }
@@ -407,6 +419,8 @@ nearest_command() { # WORD
         start | run) nearest=up ;;
         stop | kill) nearest=down ;;
         ps | info | peers | health) nearest=status ;;
+        dump | save) nearest=backup ;;
+        load) nearest=restore ;;
     esac
     [[ -z $nearest ]] || { printf '%s' "$nearest"; return; }
     for command in "${COMMANDS[@]}"; do
@@ -452,7 +466,11 @@ main() {
         misused "KV_TIMEOUT=$TIMEOUT should be a number of seconds"
     parse_nodes
     [[ -z $NODE ]] || require_node "$NODE"
-    case $command in set | get | del | exists | ttl) NODE=${NODE:-${NAMES[0]}} ;; esac
+    case $command in
+        set | get | del | exists | ttl | backup | restore | export | import)
+            NODE=${NODE:-${NAMES[0]}}
+            ;;
+    esac
     WORK=$(mktemp -d) || die 1 "cannot make a temporary directory"
     trap finish EXIT
     "cmd_$command" "$@"

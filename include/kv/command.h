@@ -41,7 +41,8 @@ struct command_call {
 struct command {
     const char *name;
     void (*run)(struct command_call *call);
-    bool writes; /* refused while the node's clock disagrees with most peers' */
+    bool writes; /* refused while the disk takes none, or the clock differs from most peers' */
+    bool loading; /* taken while the node reads its data, or is being refilled by its peers */
     size_t words_min, words_max; /* the name included */
     size_t rest_index; /* which word takes the rest of a line; 0 = none */
     size_t key_first, key_last; /* which words are keys; 0 = none, last = COMMAND_ALL_KEYS */
@@ -80,5 +81,15 @@ void command_help_reply(struct command_call *call);
 void command_quit(struct command_call *call);
 void command_backup(struct command_call *call);
 void command_restore(struct command_call *call);
+
+/* command_storage.c */
+void command_snapshot(struct command_call *call);
+void command_lastsave(struct command_call *call);
+/* Answers that the node serves nobody yet. */
+void command_refuse_loading(struct command_call *call);
+/* Whether the disk takes no writes; then it has answered so. */
+bool command_refuse_unwritable(struct command_call *call);
+/* What INFO tells of the disk. */
+void command_print_storage(const struct node *n, struct buffer *out);
 
 #endif

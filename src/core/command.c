@@ -6,36 +6,44 @@
 
 /* Sorted by name: command_find searches by halves. */
 static const struct command commands[] = {
-    {"BACKUP", command_backup, false, 1, 1, 0, 0, 0, "",
+    {"BACKUP", command_backup, false, false, 1, 1, 0, 0, 0, "",
      "take this connection over and send a backup; it ends with that"},
-    {"COUNT", command_count, false, 1, 1, 0, 0, 0, "", "the number of keys"},
-    {"DEL", command_del, true, 2, LINE_WORDS_MAX, 0, 1, COMMAND_ALL_KEYS, "key [key ...]",
+    {"BGSAVE", command_snapshot, false, false, 1, 1, 0, 0, 0, "", "the same as SNAPSHOT"},
+    {"COUNT", command_count, false, false, 1, 1, 0, 0, 0, "", "the number of keys"},
+    {"DEL", command_del, true, false, 2, LINE_WORDS_MAX, 0, 1, COMMAND_ALL_KEYS, "key [key ...]",
      "delete keys; answers how many there were"},
-    {"EXISTS", command_exists, false, 2, LINE_WORDS_MAX, 0, 1, COMMAND_ALL_KEYS, "key [key ...]",
-     "how many of the keys there are"},
-    {"EXPIRE", command_expire, true, 3, 3, 0, 1, 1, "key seconds",
+    {"EXISTS", command_exists, false, false, 2, LINE_WORDS_MAX, 0, 1, COMMAND_ALL_KEYS,
+     "key [key ...]", "how many of the keys there are"},
+    {"EXPIRE", command_expire, true, false, 3, 3, 0, 1, 1, "key seconds",
      "let a key expire; 1, or 0 if there is no such key"},
-    {"FORGET", command_forget, false, 2, 2, 0, 0, 0, "member",
+    {"FORGET", command_forget, false, false, 2, 2, 0, 0, 0, "member",
      "keep no deletes for a member that is gone for good"},
-    {"GET", command_get, false, 2, 2, 0, 1, 1, "key", "the key's value, or NOT_FOUND"},
-    {"HELP", command_help_reply, false, 1, 2, 0, 0, 0, "[command]",
+    {"GET", command_get, false, false, 2, 2, 0, 1, 1, "key", "the key's value, or NOT_FOUND"},
+    {"HELP", command_help_reply, false, true, 1, 2, 0, 0, 0, "[command]",
      "this list, or one command's line of it"},
-    {"INFO", command_info, false, 1, 2, 0, 0, 0, "[section]",
+    {"INFO", command_info, false, true, 1, 2, 0, 0, 0, "[section]",
      "facts and counters of this node, name:value"},
-    {"KEYS", command_keys, false, 2, 2, 0, 0, 0, "glob", "the keys that match, such as user:*"},
-    {"PEERS", command_peers, false, 1, 1, 0, 0, 0, "", "the other members, as this node sees them"},
-    {"PERSIST", command_persist, true, 2, 2, 0, 1, 1, "key",
+    {"KEYS", command_keys, false, false, 2, 2, 0, 0, 0, "glob",
+     "the keys that match, such as user:*"},
+    {"LASTSAVE", command_lastsave, false, false, 1, 1, 0, 0, 0, "",
+     "when the last snapshot was begun, in Unix seconds; 0 = none by this run"},
+    {"PEERS", command_peers, false, true, 1, 1, 0, 0, 0, "",
+     "the other members, as this node sees them"},
+    {"PERSIST", command_persist, true, false, 2, 2, 0, 1, 1, "key",
      "take a key's expiry away; 1, or 0 if it had none"},
-    {"PING", command_ping, false, 1, 2, 1, 0, 0, "[text]", "+PONG, or the text"},
-    {"QUIT", command_quit, false, 1, 1, 0, 0, 0, "", "end the connection"},
-    {"RESTORE", command_restore, true, 1, 1, 0, 0, 0, "",
+    {"PING", command_ping, false, false, 1, 2, 1, 0, 0, "[text]", "+PONG, or the text"},
+    {"QUIT", command_quit, false, true, 1, 1, 0, 0, 0, "", "end the connection"},
+    {"RESTORE", command_restore, true, false, 1, 1, 0, 0, 0, "",
      "take this connection over and write what a backup sent on it holds"},
-    {"SET", command_set, true, 3, 3, 2, 1, 1, "key value", "store a value: the rest of the line"},
-    {"SETEX", command_setex, true, 4, 4, 3, 1, 1, "key seconds value",
+    {"SET", command_set, true, false, 3, 3, 2, 1, 1, "key value",
+     "store a value: the rest of the line"},
+    {"SETEX", command_setex, true, false, 4, 4, 3, 1, 1, "key seconds value",
      "store a value that expires"},
-    {"TTL", command_ttl, false, 2, 2, 0, 1, 1, "key",
+    {"SNAPSHOT", command_snapshot, false, false, 1, 1, 0, 0, 0, "",
+     "write all data to a new file in --data-dir, while all goes on"},
+    {"TTL", command_ttl, false, false, 2, 2, 0, 1, 1, "key",
      "seconds until the key expires; -1 never, -2 no such key"},
-    {"WAIT", command_wait, false, 3, 3, 0, 0, 0, "peers milliseconds",
+    {"WAIT", command_wait, false, false, 3, 3, 0, 0, 0, "peers milliseconds",
      "wait until so many peers have this connection's last write; answers how many do"},
 };
 #define COMMAND_COUNT (sizeof commands / sizeof commands[0])
@@ -97,8 +105,12 @@ void command_run(struct command_call *call)
     } else if (call->word_count < command->words_min || call->word_count > command->words_max) {
         reply_error(call->reply, "wrong number of words for %s; usage: %s%s%s", command->name,
                     command->name, command->usage[0] == 0 ? "" : " ", command->usage);
+    } else if ((call->node->loading || call->node->refilling) && !command->loading) {
+        command_refuse_loading(call);
     } else if (command->writes && call->node->clock_disagrees) {
         reply_error(call->reply, CLOCK_TEXT);
+    } else if (command->writes && command_refuse_unwritable(call)) {
+        return;
     } else if (keys_are_valid(call, command)) {
         command->run(call);
     }

@@ -2,6 +2,7 @@
 #include "kv/backup.h"
 #include "kv/command.h"
 #include "kv/node.h"
+#include "kv/storage.h"
 
 #include <inttypes.h>
 
@@ -79,6 +80,13 @@ static uint32_t forgotten_count(const struct node *n)
     return count;
 }
 
+/* Whether it takes reads and writes. */
+static bool is_ready(const struct node *n)
+{
+    return !n->clock_disagrees && !n->loading && !n->refilling &&
+           (n->storage == NULL || n->storage->error == 0);
+}
+
 static void print_info(const struct node *n, struct moment now, struct buffer *out)
 {
     const struct node_counters *c = &n->counters;
@@ -93,7 +101,7 @@ static void print_info(const struct node *n, struct moment now, struct buffer *o
     buffer_printf(out, "tombstones_dropped_by_force:%" PRIu64 "\n", c->tombstones_forced);
     buffer_printf(out, "memory_bytes:%" PRIu64 "\n", store_memory_bytes(n->store));
     buffer_printf(out, "digest:%016" PRIx64 "\n", store_digest(n->store));
-    buffer_printf(out, "ready:%s\n", n->clock_disagrees ? "no" : "yes");
+    buffer_printf(out, "ready:%s\n", is_ready(n) ? "yes" : "no");
     buffer_printf(out, "members:%" PRIu32 "\n", n->members.count);
     buffer_printf(out, "members_forgotten:%" PRIu32 "\n", forgotten_count(n));
     buffer_printf(out, "peers_linked:%" PRIu32 "\n", node_linked_count(n));
@@ -116,6 +124,7 @@ void command_info(struct command_call *call)
     struct buffer text;
     buffer_init(&text, call->node->heap);
     print_info(call->node, call->now, &text);
+    command_print_storage(call->node, &text);
     reply_lines(call, &text);
 }
 

@@ -127,7 +127,10 @@ static size_t identify(struct conn *c, struct bytes bytes)
            bytes.data[used] == magic[c->sniffed_bytes])
         c->sniffed[c->sniffed_bytes++] = bytes.data[used++];
     if (c->sniffed_bytes == FRAME_MAGIC_BYTES) {
-        become_peer(c, NULL);
+        if (c->server->node->loading)
+            conn_close(c); /* there is nothing to say to a peer yet; it tries again */
+        else
+            become_peer(c, NULL);
         return used;
     }
     if (used == bytes.size)
@@ -337,8 +340,10 @@ void conn_flush(struct conn *c)
     if (c->closing || c->kind == CONN_DIALING)
         return;
     if (buffer_size(&c->writing) == 0) {
-        if (c->kind == CONN_CLIENT)
+        if (c->kind == CONN_CLIENT) {
             session_resume(&c->session, now);
+            persistence_before_output(c->server, &c->session);
+        }
         struct buffer *out =
             c->kind == CONN_PEER ? link_output(c->link) : session_output(&c->session);
         if (buffer_size(out) > 0 && !send_output(c, out)) {

@@ -15,6 +15,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#define NOT_READY        "ERROR LOADING "
 #define ANSWER_BYTES_MAX 160 /* of an answer that is looked at and shown */
 
 struct check {
@@ -132,6 +133,11 @@ static int ping(struct check *c)
         return -1;
     if (strcmp(answer, "+PONG") == 0)
         return 0;
+    if (strncmp(answer, NOT_READY, strlen(NOT_READY)) == 0) {
+        const char *why = answer + strlen(NOT_READY);
+        escape_text(shown, sizeof shown, why, strlen(why), ESCAPE_TEXT);
+        return unhealthy(c, "it is not ready: %s", shown);
+    }
     escape_text(shown, sizeof shown, answer, strlen(answer), ESCAPE_TEXT);
     return unhealthy(c, "expected +PONG, got \"%s\"", shown);
 }

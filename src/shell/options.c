@@ -14,8 +14,7 @@
 #include <string.h>
 #include <strings.h>
 
-#define REASON_BYTES   1024 /* an error line before it is escaped and cut */
-#define EXPECTED_BYTES 160
+#define REASON_BYTES 1024 /* an error line before it is escaped and cut */
 
 /* Where a value came from, the lowest first. */
 enum source_kind { SOURCE_DEFAULT, SOURCE_FILE, SOURCE_ENVIRONMENT, SOURCE_COMMAND_LINE };
@@ -72,63 +71,13 @@ static void describe_source(const struct parser *p, const struct option *option,
     }
 }
 
-/* What a right value of the option looks like. */
-static void describe_expected(const struct option *option, char out[EXPECTED_BYTES])
-{
-    char min[VALUE_TEXT_BYTES_MAX], max[VALUE_TEXT_BYTES_MAX];
-    switch (option->kind) {
-    case OPTION_NUMBER:
-        snprintf(out, EXPECTED_BYTES, "a whole number from %" PRIu64 " to %" PRIu64, option->min,
-                 option->max);
-        break;
-    case OPTION_SIZE:
-        value_format_size(min, option->min);
-        value_format_size(max, option->max);
-        snprintf(out, EXPECTED_BYTES,
-                 "a size from %s to %s: bytes, or a number with KiB, MiB or GiB behind it", min,
-                 max);
-        break;
-    case OPTION_TIME:
-        value_format_time(min, option->min);
-        value_format_time(max, option->max);
-        snprintf(out, EXPECTED_BYTES,
-                 "a time from %s to %s: milliseconds, or a number with ms, s, m, h or d behind it",
-                 min, max);
-        break;
-    case OPTION_CHOICE:
-        snprintf(out, EXPECTED_BYTES, "one of %s", option->placeholder);
-        break;
-    case OPTION_NAME:
-        snprintf(out, EXPECTED_BYTES, "1 to %d printable ASCII characters without spaces and '='",
-                 OPTIONS_NAME_BYTES_MAX);
-        break;
-    case OPTION_BIND:
-        snprintf(out, EXPECTED_BYTES, "a numeric address such as 127.0.0.1, 0.0.0.0 or ::1");
-        break;
-    case OPTION_ADDRESS:
-        snprintf(out, EXPECTED_BYTES, "host:port, such as kv-node1:8080 or [::1]:8080");
-        break;
-    case OPTION_PEERS:
-        snprintf(out, EXPECTED_BYTES,
-                 "host:port,… of at most %d peers, such as kv-node2:8080,[::1]:8080",
-                 OPTIONS_PEERS_MAX);
-        break;
-    case OPTION_CONFIG:
-        snprintf(out, EXPECTED_BYTES, "an INI file that can be read");
-        break;
-    case OPTION_SWITCH:
-        snprintf(out, EXPECTED_BYTES, "no value");
-        break;
-    }
-}
-
 /* bad: the part of text that is wrong, NULL if it is the whole. */
 static int fail_part(struct parser *p, const struct option *option, struct source source,
                      const char *text, const char *bad)
 {
-    char from[OPTIONS_TEXT_MAX], expected[EXPECTED_BYTES];
+    char from[OPTIONS_TEXT_MAX], expected[OPTIONS_EXPECTED_BYTES];
     describe_source(p, option, source, from);
-    describe_expected(option, expected);
+    option_describe_expected(option, expected);
     if (bad == NULL)
         return fail(p, "--%s \"" SHOWN "\" (%s): expected %s", option->name, text, from, expected);
     return fail(p, "--%s \"" SHOWN "\" (%s): expected %s; wrong from \"" SHOWN "\" on",
@@ -141,128 +90,12 @@ static int fail_value(struct parser *p, const struct option *option, struct sour
     return fail_part(p, option, source, text, NULL);
 }
 
-static void store_number(struct options *o, const struct option *option, uint64_t value)
-{
-    _Static_assert(sizeof(enum log_level) == sizeof(uint32_t), "stored like a number");
-    _Static_assert(sizeof(enum log_format) == sizeof(uint32_t), "stored like a number");
-    char *field = (char *)o + option->offset;
-    const uint16_t value16 = (uint16_t)value;
-    const uint32_t value32 = (uint32_t)value;
-    switch (option->size) {
-    case sizeof value16:
-        memcpy(field, &value16, sizeof value16);
-        break;
-    case sizeof value32:
-        memcpy(field, &value32, sizeof value32);
-        break;
-    default:
-        CHECK(option->size == sizeof value);
-        memcpy(field, &value, sizeof value);
-        break;
-    }
-}
-
-/* A number, a size, a time or a choice. */
-static int store_measure(struct options *o, const struct option *option, const char *text)
-{
-    uint64_t value = 0;
-    int result = 0;
-    if (option->kind == OPTION_CHOICE)
-        result = value_parse_choice(text, option->placeholder, &value);
-    else if (option->kind == OPTION_SIZE)
-        result = value_parse_size(text, &value);
-    else if (option->kind == OPTION_TIME)
-        result = value_parse_time(text, &value);
-    else
-        result = value_parse_number(text, &value);
-    if (result != 0)
-        return result;
-    if (option->kind != OPTION_CHOICE && (value < option->min || value > option->max))
-        return -EINVAL;
-    store_number(o, option, value);
-    return 0;
-}
-
-static int store_name(struct options *o, const struct option *option, const char *text)
-{
-    if (!value_is_name(text, OPTIONS_NAME_BYTES_MAX))
-        return -EINVAL;
-    memcpy((char *)o + option->offset, text, strlen(text) + 1);
-    return 0;
-}
-
-static int store_address(struct options *o, const struct option *option, const char *text)
-{
-    struct options_address address = {.port = 0};
-    if (text[0] != '\0' && value_parse_address(text, strlen(text), address.host,
-                                               sizeof address.host, &address.port) != 0)
-        return -EINVAL;
-    memcpy((char *)o + option->offset, &address, sizeof address);
-    return 0;
-}
-
-static int add_peer(struct options *o, const char *text, size_t text_bytes)
-{
-    struct options_address peer;
-    if (value_parse_address(text, text_bytes, peer.host, sizeof peer.host, &peer.port) != 0)
-        return -EINVAL;
-    for (size_t i = 0; i < o->peer_count; i++) {
-        if (o->peers[i].port == peer.port && strcasecmp(o->peers[i].host, peer.host) == 0)
-            return 0;
-    }
-    if (o->peer_count == OPTIONS_PEERS_MAX)
-        return -EINVAL;
-    o->peers[o->peer_count++] = peer;
-    return 0;
-}
-
-/* Adds host:port,… to the peers. Spaces around and a comma behind the last one are fine, so that
- * a list may go on on the next line of a file. Returns where text is wrong, NULL if nowhere. */
-static const char *add_peers(struct options *o, const char *text)
-{
-    static const char SPACES[] = " \t";
-    for (text += strspn(text, SPACES); *text != '\0'; text += strspn(text, SPACES)) {
-        size_t bytes = strcspn(text, ", \t");
-        if (add_peer(o, text, bytes) != 0)
-            return text;
-        text += bytes;
-        text += strspn(text, SPACES);
-        if (*text == ',')
-            text++;
-        else if (*text != '\0')
-            return text;
-    }
-    return NULL;
-}
-
-static int store(struct options *o, const struct option *option, const char *text)
-{
-    switch (option->kind) {
-    case OPTION_NUMBER:
-    case OPTION_SIZE:
-    case OPTION_TIME:
-    case OPTION_CHOICE:
-        return store_measure(o, option, text);
-    case OPTION_NAME:
-        return store_name(o, option, text);
-    case OPTION_BIND:
-        return value_parse_bind(text, (char *)o + option->offset, option->size);
-    case OPTION_ADDRESS:
-        return store_address(o, option, text);
-    case OPTION_PEERS: /* set_peers does */
-    case OPTION_CONFIG: /* not a field: read_file has seen to it */
-    case OPTION_SWITCH:
-        break;
-    }
-    return 0;
-}
-
 /* Adds to the peers, which begin anew unless text continues a list. */
 static int set_peers(struct parser *p, struct source source, const char *text, bool continues)
 {
     if (!continues)
         p->o->peer_count = 0;
-    const char *bad = add_peers(p->o, text);
+    const char *bad = option_add_peers(p->o, text);
     if (bad != NULL)
         return fail_part(p, &OPTION_TABLE[OPTION_PEERS_ID], source, text, bad);
     return 0;
@@ -273,7 +106,7 @@ static int set(struct parser *p, const struct option *option, struct source sour
 {
     if (option->kind == OPTION_PEERS)
         return set_peers(p, source, text, false);
-    if (store(p->o, option, text) != 0)
+    if (option_store(p->o, option, text) != 0)
         return fail_value(p, option, source, text);
     p->sources[option - OPTION_TABLE] = source;
     return 0;
@@ -297,7 +130,7 @@ static int set_from_file(void *user, int line, const char *key, const char *valu
     const struct option *option = continues ? p->above : option_find(key, strlen(key));
     if (option == NULL || option->kind == OPTION_SWITCH || option->kind == OPTION_CONFIG) {
         const struct option *nearest = option == NULL ? option_nearest(key, strlen(key)) : NULL;
-        char advice[EXPECTED_BYTES] = "--help lists those that take a value";
+        char advice[OPTIONS_EXPECTED_BYTES] = "--help lists those that take a value";
         if (nearest != NULL)
             snprintf(advice, sizeof advice, "did you mean %s?", nearest->name);
         return fail(p, SHOWN ":%d: \"" SHOWN "\" = \"" SHOWN "\" is no option here: %s", p->path,
@@ -322,9 +155,9 @@ static int read_file(struct parser *p)
     if (result == 0 || result == -EBADMSG || result == -ECANCELED)
         return result == 0 ? 0 : -EINVAL;
     const struct option *option = &OPTION_TABLE[OPTION_CONFIG_ID];
-    char from[OPTIONS_TEXT_MAX], expected[EXPECTED_BYTES];
+    char from[OPTIONS_TEXT_MAX], expected[OPTIONS_EXPECTED_BYTES];
     describe_source(p, option, p->path_source, from);
-    describe_expected(option, expected);
+    option_describe_expected(option, expected);
     return fail(p, "--%s \"" SHOWN "\" (%s): %s; expected %s", option->name, p->path, from,
                 strerror(-result), expected);
 }
@@ -374,7 +207,7 @@ static int next_flag(struct parser *p, char **argv, int *i, struct flag *flag)
     const char *argument = argv[(*i)++];
     const size_t bytes = strcspn(argument, "=");
     const char *joined = argument[bytes] == '=' ? argument + bytes + 1 : NULL;
-    char expected[EXPECTED_BYTES];
+    char expected[OPTIONS_EXPECTED_BYTES];
     flag->option = NULL;
     flag->value = joined;
     if (strncmp(argument, "--", 2) == 0)
@@ -393,7 +226,7 @@ static int next_flag(struct parser *p, char **argv, int *i, struct flag *flag)
         (*i)++;
         return 0;
     }
-    describe_expected(flag->option, expected);
+    option_describe_expected(flag->option, expected);
     return fail(p, "--%s has no value: expected %s", flag->option->name, expected);
 }
 
@@ -427,6 +260,32 @@ static int read_flags(struct parser *p, char **argv, int argc)
     return result;
 }
 
+/* A way to keep data that is not kept. The check and the health check leave the data alone. */
+static int check_disk_options(struct parser *p)
+{
+    static const enum option_id ids[] = {OPTION_FSYNC_ID, OPTION_SEGMENT_SIZE_ID,
+                                         OPTION_SNAPSHOT_SIZE_ID, OPTION_SNAPSHOT_PERCENT_ID};
+    const struct options *o = p->o;
+    char from[OPTIONS_TEXT_MAX];
+    if (o->repair_tail && o->check[0] == '\0')
+        return fail(p, "--repair-tail without --check: expected --check with a data directory");
+    if (o->data_dir[0] != '\0' || o->check[0] != '\0' || o->healthcheck)
+        return 0;
+    if (o->salvage)
+        return fail(p, "--salvage without --data-dir: expected --data-dir with a damaged one");
+    for (size_t i = 0; i < sizeof ids / sizeof ids[0]; i++) {
+        const struct option *option = &OPTION_TABLE[ids[i]];
+        if (p->sources[ids[i]].kind == SOURCE_DEFAULT)
+            continue;
+        describe_source(p, option, p->sources[ids[i]], from);
+        return fail(p,
+                    "--%s (%s) without --data-dir: expected a directory for --data-dir, or no --%s "
+                    "for a node in memory only",
+                    option->name, from, option->name);
+    }
+    return 0;
+}
+
 /* What is right by itself and wrong together. */
 static int check_conflicts(struct parser *p)
 {
@@ -449,7 +308,7 @@ static int check_conflicts(struct parser *p)
     if (o->healthcheck && o->port == 0)
         return fail(p,
                     "--healthcheck with --port \"0\": expected the port that the node listens on");
-    return 0;
+    return check_disk_options(p);
 }
 
 static int parse(struct parser *p, int argc, char **argv, char **env)

@@ -4,6 +4,8 @@
 
 #include "log.h"
 
+#include "kv/storage.h"
+
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -29,6 +31,14 @@ struct options {
     struct options_address peers[OPTIONS_PEERS_MAX]; /* no two alike */
     size_t peer_count;
     struct options_address advertise; /* host "" = not given */
+    char data_dir[OPTIONS_TEXT_MAX]; /* "" = memory only */
+    enum storage_sync fsync;
+    uint64_t segment_bytes; /* at least 64 KiB */
+    uint64_t snapshot_bytes;
+    uint32_t snapshot_percent;
+    bool salvage;
+    char check[OPTIONS_TEXT_MAX]; /* "" = not asked for */
+    bool repair_tail; /* only with check */
     uint32_t min_acks; /* 0..OPTIONS_PEERS_MAX */
     uint64_t ack_timeout_ms; /* at least 1 */
     uint64_t max_clock_drift_ms; /* at least 10 */

@@ -23,6 +23,7 @@ enum option_kind {
     OPTION_BIND, /* a numeric address */
     OPTION_ADDRESS, /* one host:port or none */
     OPTION_PEERS, /* host:port,… */
+    OPTION_PATH, /* of a file or directory; with min 0 it may be empty */
     OPTION_CONFIG /* the path of the file; not in the file itself */
 };
 
@@ -43,6 +44,17 @@ enum option_kind {
       "where peers reach this node (default: the address they see)")                               \
     X(CLUSTER, "cluster", NAME, 0, 0, OPTION_AT(cluster), "simple-kv", "NAME",                     \
       "name of the cluster; nodes of another one are refused")                                     \
+    X(DATA_DIR, "data-dir", PATH, 0, 0, OPTION_AT(data_dir), NULL, "PATH",                         \
+      "directory of this node's data (default: none, it is in memory only)")                       \
+    X(FSYNC, "fsync", CHOICE, 0, 0, OPTION_AT(fsync), "everysec", "always|everysec|no",            \
+      "when writes are synced: before the reply, or each second")                                  \
+    X(SEGMENT_SIZE, "segment-size", SIZE, 64 * OPTIONS_KIB, OPTIONS_TIB, OPTION_AT(segment_bytes), \
+      "64MiB", "SIZE", "one file of the journal in --data-dir")                                    \
+    X(SNAPSHOT_SIZE, "snapshot-size", SIZE, 64 * OPTIONS_KIB, OPTIONS_TIB,                         \
+      OPTION_AT(snapshot_bytes), "64MiB", "SIZE",                                                  \
+      "a snapshot replaces a journal of more than this …")                                         \
+    X(SNAPSHOT_PERCENT, "snapshot-percent", NUMBER, 0, 100000, OPTION_AT(snapshot_percent), "200", \
+      "N", "… that is also more than so many percent of the live data")                            \
     X(MIN_ACKS, "min-acks", NUMBER, 0, OPTIONS_PEERS_MAX, OPTION_AT(min_acks), "0", "N",           \
       "peers that must confirm a write before its reply")                                          \
     X(ACK_TIMEOUT, "ack-timeout", TIME, 1, OPTIONS_DAY_MS, OPTION_AT(ack_timeout_ms), "1000ms",    \
@@ -78,6 +90,12 @@ enum option_kind {
       "form of the log on standard error")                                                         \
     X(CONFIG, "config", CONFIG, 0, 0, OPTION_NOWHERE, NULL, "FILE",                                \
       "INI file of options, such as: port = 8080")                                                 \
+    X(SALVAGE, "salvage", SWITCH, 0, 0, OPTION_AT(salvage), NULL, "",                              \
+      "start with what is intact of a damaged --data-dir")                                         \
+    X(CHECK, "check", PATH, 1, 0, OPTION_AT(check), NULL, "PATH",                                  \
+      "verify a data directory or a backup; exit 0, 1 or 2")                                       \
+    X(REPAIR_TAIL, "repair-tail", SWITCH, 0, 0, OPTION_AT(repair_tail), NULL, "",                  \
+      "with --check: cut off the torn tail that a crash has left")                                 \
     X(HEALTHCHECK, "healthcheck", SWITCH, 0, 0, OPTION_AT(healthcheck), NULL, "",                  \
       "ask the node at --bind and --port whether it answers; exit 0 or 1")                         \
     X(VERSION, "version", SWITCH, 0, 0, OPTION_AT(show_version), NULL, "", "print the version")    \
@@ -99,6 +117,19 @@ struct option {
     const char *placeholder; /* stands for the value in --help; "" for a switch */
     const char *help; /* one line */
 };
+
+#define OPTIONS_EXPECTED_BYTES 160
+
+/* options_store.c: what a right value of the option looks like. */
+void option_describe_expected(const struct option *option, char out[OPTIONS_EXPECTED_BYTES]);
+
+/* Stores the value that text stands for in the option's field. 0, or -EINVAL and nothing stored. Not
+ * for peers, whose list may come in parts. */
+int option_store(struct options *o, const struct option *option, const char *text);
+
+/* Adds host:port,… to the peers. Spaces around and a comma behind the last one are fine, so that a
+ * list may go on on the next line of a file. Returns where text is wrong, NULL if nowhere. */
+const char *option_add_peers(struct options *o, const char *text);
 
 /* Indexed by enum option_id. */
 extern const struct option OPTION_TABLE[OPTION_COUNT];

@@ -39,7 +39,7 @@ struct moment server_now(struct server *s)
 
 /* --- a turn -------------------------------------------------------------------------------- */
 
-static void log_notices(struct server *s)
+void server_log_notices(struct server *s)
 {
     static const enum log_level levels[] = {[NOTICE_DEBUG] = LOG_LEVEL_DEBUG,
                                             [NOTICE_INFO] = LOG_LEVEL_INFO,
@@ -47,6 +47,16 @@ static void log_notices(struct server *s)
     struct notice notice;
     while (notice_take(&s->node->notices, &notice))
         log_write(&s->log, levels[notice.level], "%s", notice.text);
+}
+
+void server_check_disk(struct server *s)
+{
+    const struct storage *storage = s->persistence.storage;
+    if (storage == NULL || !storage->fatal)
+        return;
+    server_log_notices(s);
+    log_write(&s->log, LOG_LEVEL_ERROR, "%s", storage->reason);
+    _exit(1);
 }
 
 static void flush_links(struct server *s)
@@ -76,20 +86,44 @@ static void keep_awake(uv_idle_t *busy)
 }
 
 static void stop_step(struct server *s);
+static void end_loop(struct server *s, int status);
 
-/* Peers first: a reply that waits for them then waits less. */
+static void dial_due(struct server *s, struct moment now)
+{
+    struct address *due;
+    while (!s->stopping && !s->node->loading && (due = node_next_dial(s->node, now)) != NULL)
+        dial_start(s, due);
+}
+
+static bool is_busy(const struct server *s)
+{
+    const struct storage *storage = s->persistence.storage;
+    return node_is_busy(s->node) || !list_is_empty(&s->node->ready) ||
+           (s->node->loading && !s->stopping) || (storage != NULL && storage_is_busy(storage));
+}
+
+/* What was written goes to the disk before anybody is told of it. Then peers first: a reply that
+ * waits for them then waits less. */
 static void on_turn(uv_prepare_t *turn)
 {
     struct server *s = container_of(turn, struct server, turn);
+    struct storage *storage = s->persistence.storage;
     struct moment now = server_now(s);
-    struct address *due;
+    if (s->node->loading && !s->stopping && !persistence_load(s)) {
+        end_loop(s, 1);
+        return;
+    }
     node_release(s->node, now);
+    if (storage != NULL && !s->node->loading)
+        storage_flush(storage, now);
     flush_links(s);
     flush_sessions(s);
-    while (!s->stopping && (due = node_next_dial(s->node, now)) != NULL)
-        dial_start(s, due);
-    log_notices(s);
-    if (node_is_busy(s->node) || !list_is_empty(&s->node->ready))
+    dial_due(s, now);
+    if (storage != NULL)
+        storage_step(storage, now);
+    server_check_disk(s);
+    server_log_notices(s);
+    if (is_busy(s))
         uv_idle_start(&s->busy, keep_awake);
     else
         uv_idle_stop(&s->busy);
@@ -101,7 +135,11 @@ static void on_tick(uv_timer_t *timer)
 {
     struct server *s = container_of(timer, struct server, tick);
     struct moment now = server_now(s);
-    uint64_t due = node_tick(s->node, now);
+    /* While it loads nothing may be dropped from the store: what is read next may be older. */
+    uint64_t due = s->node->loading ? now.mono_ms + NODE_TICK_MS : node_tick(s->node, now);
+    if (s->persistence.storage != NULL)
+        storage_tick(s->persistence.storage, now);
+    server_check_disk(s);
     if (s->accept_waits)
         conn_accept(s);
     list_for_each (item, &s->conns) {
@@ -123,6 +161,8 @@ static void close_handles(struct server *s)
     list_for_each (dialing, &s->dials) {
         dial_cancel(container_of(dialing, struct dial, all));
     }
+    if (!uv_is_closing((uv_handle_t *)&s->listener))
+        uv_close((uv_handle_t *)&s->listener, NULL);
     uv_close((uv_handle_t *)&s->turn, NULL);
     uv_close((uv_handle_t *)&s->tick, NULL);
     uv_close((uv_handle_t *)&s->busy, NULL);
@@ -130,8 +170,17 @@ static void close_handles(struct server *s)
         uv_close((uv_handle_t *)&s->signals[i], NULL);
 }
 
+static void end_loop(struct server *s, int status)
+{
+    s->status = status;
+    close_handles(s);
+    /* A name that is being resolved cannot be called off, and may take longer than anybody wants to
+     * wait: run_loop leaves without it. */
+    uv_stop(&s->loop);
+}
+
 /* Once a turn: lets go of every client that has got its replies, then of the peers once they have
- * confirmed what was written here. */
+ * confirmed what was written here, then of the disk. */
 static void stop_step(struct server *s)
 {
     uint32_t waiting = 0;
@@ -141,17 +190,17 @@ static void stop_step(struct server *s)
         conn_stop(c);
         waiting += !c->closing && c->kind == CONN_CLIENT;
     }
-    if (!overdue && (waiting > 0 || !node_is_drained(s->node)))
+    bool owed = waiting > 0 || !node_is_drained(s->node);
+    bool stopped = (overdue || !owed) && persistence_stop(s);
+    if (!overdue && (owed || !stopped))
         return;
-    if (overdue)
+    if (owed || !stopped)
         log_write(&s->log, LOG_LEVEL_WARN,
                   "stopping without waiting any longer (--shutdown-timeout): %" PRIu32
-                  " clients were owed replies, peers had%s confirmed every write",
-                  waiting, node_is_drained(s->node) ? "" : " not");
-    close_handles(s);
-    /* A name that is being resolved cannot be called off, and may take longer than anybody wants to
-     * wait: run_loop leaves without it. */
-    uv_stop(&s->loop);
+                  " clients were owed replies, peers had%s confirmed every write, the disk had%s "
+                  "taken everything for good",
+                  waiting, node_is_drained(s->node) ? "" : " not", stopped ? "" : " not");
+    end_loop(s, 0);
 }
 
 static void on_signal(uv_signal_t *handle, int number)
@@ -261,6 +310,7 @@ static struct node *make_node(struct server *s, uint16_t port)
         .random_seed = random[1],
         .min_acks = o->min_acks,
         .ack_timeout_ms = o->ack_timeout_ms,
+        .keeps_disk = o->data_dir[0] != '\0',
         .max_memory_bytes = o->max_memory_bytes,
         .tombstone_memory_bytes = o->tombstone_memory_bytes,
         .forget_after_ms = o->forget_after_ms,
@@ -293,14 +343,17 @@ static void start_handles(struct server *s)
 /* Everything between an open loop and its end. Returns the exit status. */
 static int run_loop(struct server *s)
 {
+    if (!persistence_open(s))
+        return 1;
     uint16_t port = start_listening(s);
     if (port == 0) {
         uv_close((uv_handle_t *)&s->listener, NULL);
         uv_run(&s->loop, UV_RUN_DEFAULT);
+        persistence_close(s);
         return 1;
     }
     s->node = make_node(s, port);
-    if (s->node == NULL) {
+    if (s->node == NULL || !persistence_begin(s)) {
         log_write(&s->log, LOG_LEVEL_ERROR, "cannot start: out of memory or of randomness");
         return 1;
     }
@@ -314,11 +367,12 @@ static int run_loop(struct server *s)
     /* Close callbacks come in the next turns, and those of what could be called off. */
     for (int turn = 0; turn < CLOSING_TURNS; turn++)
         uv_run(&s->loop, UV_RUN_NOWAIT);
-    log_write(&s->log, LOG_LEVEL_INFO, "stopped");
-    if (!list_is_empty(&s->dials))
-        _exit(0); /* the resolver's thread still uses what would be freed */
+    if (s->status == 0)
+        log_write(&s->log, LOG_LEVEL_INFO, "stopped");
+    if (!list_is_empty(&s->dials) || !persistence_close(s))
+        _exit(s->status); /* a thread of the pool still uses what would be freed */
     node_free(s->node);
-    return 0;
+    return s->status;
 }
 
 int server_run(const struct options *options)
@@ -333,6 +387,7 @@ int server_run(const struct options *options)
     list_init(&s->conns);
     list_init(&s->dials);
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN); /* a file at its limit (ulimit -f) is an error like a full disk */
     raise_descriptor_limit(s);
     int error = uv_loop_init(&s->loop);
     if (error != 0) {

@@ -6,6 +6,7 @@
 #include "kv/node.h"
 #include "log.h"
 #include "options.h"
+#include "persistence.h"
 
 #include <uv.h>
 
@@ -22,11 +23,13 @@ struct server {
     struct log log;
     struct heap heap;
     struct node *node;
+    struct persistence persistence;
     struct list conns; /* struct conn */
     struct list dials; /* struct dial */
     struct moment now; /* see server_now */
     bool accept_waits; /* a connection could not be accepted for want of memory */
     bool stopping;
+    int status; /* to exit with */
     uint64_t stop_mono_ms; /* when to give up waiting for what is owed */
     char name[OPTIONS_TEXT_MAX];
     char read_buffer[SERVER_READ_BYTES]; /* of all connections: one reads at a time */
@@ -38,5 +41,11 @@ int server_run(const struct options *options);
 
 /* The time of this turn of the loop. */
 struct moment server_now(struct server *s);
+
+/* Writes what the core has to say to the log. */
+void server_log_notices(struct server *s);
+
+/* Ends the process, at once, when a sync has failed: what is on the disk then cannot be known. */
+void server_check_disk(struct server *s);
 
 #endif

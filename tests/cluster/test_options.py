@@ -28,6 +28,8 @@ BAD_OPTIONS = [
     ("--max-output", "abc"), ("--max-output", "1m"),
     ("--output-timeout", "abc"), ("--output-timeout", "5MiB"),
     ("--shutdown-timeout", "abc"), ("--shutdown-timeout", "-1s"),
+    ("--fsync", "sometimes"), ("--fsync", ""), ("--segment-size", "1KiB"),
+    ("--snapshot-size", "abc"), ("--snapshot-percent", "-1"), ("--check", ""),
     ("--log-level", "verbose"), ("--log-level", ""), ("--log-format", "xml"),
 ]
 
@@ -54,7 +56,7 @@ def test_a_bad_value_may_be_joined_with_an_equals_sign(kv, option, value):
 
 
 @pytest.mark.parametrize("arguments", [["--frobnicate"], ["--frobnicate", "1"],
-                                       ["--data-dir", "/x"], ["--por", "1"], ["-x"], ["stray"]])
+                                       ["--http-port", "1"], ["--por", "1"], ["-x"], ["stray"]])
 def test_an_unknown_option_is_named(kv, arguments):
     refused(kv.run(*arguments), arguments[0])
 

@@ -6,10 +6,13 @@
 
 /* The commands of the specification, and a right way to call each. */
 static const char *const COMMANDS[][2] = {
-    {"COUNT", "COUNT"},     {"DEL", "DEL k"},   {"EXISTS", "EXISTS k"},   {"EXPIRE", "EXPIRE k 5"},
-    {"FORGET", "FORGET b"}, {"GET", "GET k"},   {"HELP", "HELP"},         {"INFO", "INFO"},
-    {"KEYS", "KEYS *"},     {"PEERS", "PEERS"}, {"PERSIST", "PERSIST k"}, {"PING", "PING"},
-    {"QUIT", "QUIT"},       {"SET", "SET k v"}, {"SETEX", "SETEX k 5 v"}, {"TTL", "TTL k"},
+    {"BACKUP", "BACKUP"},     {"BGSAVE", "BGSAVE"},     {"COUNT", "COUNT"},
+    {"DEL", "DEL k"},         {"EXISTS", "EXISTS k"},   {"EXPIRE", "EXPIRE k 5"},
+    {"FORGET", "FORGET b"},   {"GET", "GET k"},         {"HELP", "HELP"},
+    {"INFO", "INFO"},         {"KEYS", "KEYS *"},       {"LASTSAVE", "LASTSAVE"},
+    {"PEERS", "PEERS"},       {"PERSIST", "PERSIST k"}, {"PING", "PING"},
+    {"QUIT", "QUIT"},         {"RESTORE", "RESTORE"},   {"SET", "SET k v"},
+    {"SETEX", "SETEX k 5 v"}, {"SNAPSHOT", "SNAPSHOT"}, {"TTL", "TTL k"},
     {"WAIT", "WAIT 0 1"}};
 #define COMMAND_COUNT (sizeof COMMANDS / sizeof COMMANDS[0])
 
@@ -63,11 +66,22 @@ static void command_find_knows_no_others(void **state)
     assert_null(command_find(bytes_of("GET\0", 4)));
 }
 
+/* Those that end the connection or take it over, and those that a node in memory refuses. */
+static bool ends_or_needs_a_disk(const char *name)
+{
+    static const char *const NAMES[] = {"BACKUP", "BGSAVE", "QUIT", "RESTORE", "SNAPSHOT"};
+    for (size_t i = 0; i < sizeof NAMES / sizeof NAMES[0]; i++) {
+        if (strcmp(NAMES[i], name) == 0)
+            return true;
+    }
+    return false;
+}
+
 static void command_run_takes_every_command_with_the_right_words(void **state)
 {
     struct pair *p = *state;
     for (size_t i = 0; i < COMMAND_COUNT; i++) {
-        if (strcmp(COMMANDS[i][0], "QUIT") != 0)
+        if (!ends_or_needs_a_disk(COMMANDS[i][0]))
             assert_false(starts_with(pair_command(p, 0, COMMANDS[i][1]), "ERROR"));
     }
     assert_string_equal(pair_command(p, 0, "QUIT"), "+OK");

@@ -75,6 +75,9 @@ static void command_info_has_every_field_once(void **state)
                                          "comparisons_received",
                                          "scrubs",
                                          "divergence_repaired",
+                                         "data_dir",
+                                         "loading",
+                                         "refilling",
                                          "digest"};
     const size_t count = sizeof FIELDS / sizeof FIELDS[0];
     char reply[4096], line[64];

@@ -14,6 +14,13 @@ static void options_parse_gives_every_option_its_default(void **state)
     assert_string_equal(o->cluster, "simple-kv");
     assert_int_equal(o->peer_count, 0);
     assert_string_equal(o->advertise.host, "");
+    assert_string_equal(o->data_dir, "");
+    assert_int_equal(o->fsync, STORAGE_SYNC_EVERYSEC);
+    assert_int_equal(o->segment_bytes, 64 * MIB);
+    assert_int_equal(o->snapshot_bytes, 64 * MIB);
+    assert_int_equal(o->snapshot_percent, 200);
+    assert_string_equal(o->check, "");
+    assert_false(o->salvage || o->repair_tail);
     assert_int_equal(o->min_acks, 0);
     assert_int_equal(o->ack_timeout_ms, 1000);
     assert_int_equal(o->max_clock_drift_ms, 5000);
@@ -59,6 +66,12 @@ static void options_parse_takes_every_option_from_the_environment(void **state)
                                       "KV_PEERS=a:1",
                                       "KV_ADVERTISE=b:2",
                                       "KV_CLUSTER=c",
+                                      "KV_DATA_DIR=/d",
+                                      "KV_FSYNC=always",
+                                      "KV_SEGMENT_SIZE=64KiB",
+                                      "KV_SNAPSHOT_SIZE=65KiB",
+                                      "KV_SNAPSHOT_PERCENT=300",
+                                      "KV_CHECK=/c",
                                       "KV_MIN_ACKS=3",
                                       "KV_ACK_TIMEOUT=4",
                                       "KV_MAX_CLOCK_DRIFT=13",
@@ -84,6 +97,12 @@ static void options_parse_takes_every_option_from_the_environment(void **state)
     assert_string_equal(o->advertise.host, "b");
     assert_int_equal(o->advertise.port, 2);
     assert_string_equal(o->cluster, "c");
+    assert_string_equal(o->data_dir, "/d");
+    assert_int_equal(o->fsync, STORAGE_SYNC_ALWAYS);
+    assert_int_equal(o->segment_bytes, 64 * KIB);
+    assert_int_equal(o->snapshot_bytes, 65 * KIB);
+    assert_int_equal(o->snapshot_percent, 300);
+    assert_string_equal(o->check, "/c");
     assert_int_equal(o->min_acks, 3);
     assert_int_equal(o->ack_timeout_ms, 4);
     assert_int_equal(o->max_clock_drift_ms, 13);
@@ -186,7 +205,7 @@ static void options_parse_suggests_the_option_that_was_meant(void **state)
 static void options_parse_names_an_option_like_no_other(void **state)
 {
     struct fixture *f = *state;
-    static const char *const CASES[] = {"--frobnicate", "--data-dir", "-x", "-", "--", "--=1"};
+    static const char *const CASES[] = {"--frobnicate", "--http-port", "-x", "-", "--", "--=1"};
     for (size_t i = 0; i < COUNT_OF(CASES); i++)
         assert_refused(f, ARGUMENTS(CASES[i]), NULL, "is no option", "--help lists them");
 }
@@ -232,6 +251,46 @@ static void options_parse_refuses_a_healthcheck_of_any_free_port(void **state)
                    "--port \"0\"");
 }
 
+/* Options of a disk that there is not: each is named, with where it was set. */
+static void options_parse_refuses_options_of_the_disk_without_a_data_dir(void **state)
+{
+    struct fixture *f = *state;
+    static const char *const CASES[][2] = {{"--fsync", "always"},
+                                           {"--segment-size", "1MiB"},
+                                           {"--snapshot-size", "1MiB"},
+                                           {"--snapshot-percent", "100"}};
+    for (size_t i = 0; i < COUNT_OF(CASES); i++) {
+        char start[64];
+        snprintf(start, sizeof start, "%s (command line) without --data-dir", CASES[i][0]);
+        assert_refused(f, ARGUMENTS(CASES[i][0], CASES[i][1]), NULL, start,
+                       "expected a directory for --data-dir");
+        assert_accepted(f, ARGUMENTS(CASES[i][0], CASES[i][1], "--data-dir=d"), NULL);
+        assert_accepted(f, ARGUMENTS(CASES[i][0], CASES[i][1], "--check=d"), NULL);
+    }
+    assert_refused(f, ARGUMENTS("--data-dir="), ARGUMENTS("KV_DATA_DIR=/data", "KV_FSYNC=no"),
+                   "--fsync (environment variable KV_FSYNC)", "--data-dir");
+    assert_accepted(f, ARGUMENTS("--healthcheck"), ARGUMENTS("KV_FSYNC=no"));
+    assert_refused(f, ARGUMENTS("--salvage"), NULL, "--salvage", "--data-dir");
+    assert_accepted(f, ARGUMENTS("--salvage", "--data-dir=d"), NULL);
+    assert_true(f->o.salvage);
+}
+
+static void options_parse_refuses_a_repair_without_a_check(void **state)
+{
+    struct fixture *f = *state;
+    assert_refused(f, ARGUMENTS("--repair-tail", "--data-dir=d"), NULL, "--repair-tail", "--check");
+    assert_accepted(f, ARGUMENTS("--repair-tail", "--check=d"), NULL);
+    assert_true(f->o.repair_tail);
+    assert_string_equal(f->o.check, "d");
+}
+
+static void options_parse_takes_an_empty_data_dir_for_none(void **state)
+{
+    struct fixture *f = *state;
+    assert_accepted(f, ARGUMENTS("--data-dir="), ARGUMENTS("KV_DATA_DIR=/data"));
+    assert_string_equal(f->o.data_dir, "");
+}
+
 /* -- help */
 
 static void options_print_help_shows_each_option_with_its_default(void **state)
@@ -248,6 +307,16 @@ static void options_print_help_shows_each_option_with_its_default(void **state)
         "--advertise HOST:PORT",
         "--cluster NAME",
         "[simple-kv]",
+        "--data-dir PATH",
+        "--fsync always|everysec|no",
+        "[everysec]",
+        "--segment-size SIZE",
+        "--snapshot-size SIZE",
+        "--snapshot-percent N",
+        "[200]",
+        "--salvage ",
+        "--check PATH",
+        "--repair-tail ",
         "--min-acks N",
         "[0]",
         "--ack-timeout TIME",
@@ -333,6 +402,12 @@ int main(void)
                                         tear_down),
         cmocka_unit_test_setup_teardown(options_parse_refuses_a_healthcheck_of_any_free_port,
                                         set_up, tear_down),
+        cmocka_unit_test_setup_teardown(
+            options_parse_refuses_options_of_the_disk_without_a_data_dir, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(options_parse_refuses_a_repair_without_a_check, set_up,
+                                        tear_down),
+        cmocka_unit_test_setup_teardown(options_parse_takes_an_empty_data_dir_for_none, set_up,
+                                        tear_down),
         cmocka_unit_test_setup_teardown(options_print_help_shows_each_option_with_its_default,
                                         set_up, tear_down),
     };

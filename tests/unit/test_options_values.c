@@ -111,10 +111,28 @@ static void options_parse_limits_names_to_64_bytes(void **state)
     assert_refused(f, ARGUMENTS("--name", name), NULL, "--name", "1 to 64");
 }
 
+static void options_parse_limits_paths_to_255_bytes(void **state)
+{
+    struct fixture *f = *state;
+    char path[OPTIONS_TEXT_MAX + 1] = "";
+    memset(path, 'p', OPTIONS_TEXT_MAX - 1);
+    assert_accepted(f, ARGUMENTS("--data-dir", path), NULL);
+    assert_string_equal(f->o.data_dir, path);
+    path[OPTIONS_TEXT_MAX - 1] = 'p';
+    assert_refused(f, ARGUMENTS("--data-dir", path), NULL, "--data-dir", "at most 255 bytes");
+}
+
 /* Values that are refused, with a word of what would be right. */
 static const struct {
     const char *option, *value, *expected;
 } BAD_VALUES[] = {
+    {"check", "", "a path"},
+    {"fsync", "", "always|everysec|no"},
+    {"fsync", "often", "always|everysec|no"},
+    {"segment-size", "63KiB", "from 64KiB"},
+    {"snapshot-size", "0", "from 64KiB"},
+    {"snapshot-percent", "100001", "from 0 to 100000"},
+    {"snapshot-percent", "2%", "from 0 to 100000"},
     {"port", "", "from 0 to 65535"},
     {"port", "x", "from 0 to 65535"},
     {"port", "-1", "from 0 to 65535"},
@@ -327,6 +345,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(options_parse_takes_each_peer_once, set_up, tear_down),
         cmocka_unit_test_setup_teardown(options_parse_takes_peers_up_to_the_maximum, set_up,
                                         tear_down),
+        cmocka_unit_test_setup_teardown(options_parse_limits_paths_to_255_bytes, set_up, tear_down),
         cmocka_unit_test_setup_teardown(options_parse_limits_names_to_64_bytes, set_up, tear_down),
         cmocka_unit_test_setup_teardown(options_parse_names_a_bad_value_and_what_is_right, set_up,
                                         tear_down),
