@@ -216,6 +216,7 @@ static void something_follows(struct storage *s, uint64_t end)
         recovery_note_damage(s, end, position_at(r, end), "an entry that is cut short, or missing");
     else
         recovery_note_damage(s, 0, r->expected, r->suspected);
+    r->suspected = NULL; /* it is no longer one that was never used */
     r->stage = RECOVERY_SEARCH;
 }
 
