@@ -1,4 +1,6 @@
 /* simple-kv: reads the options and does what they ask for. */
+#include "shell/check.h"
+#include "shell/exchange.h"
 #include "shell/healthcheck.h"
 #include "shell/options.h"
 #include "shell/server.h"
@@ -24,6 +26,12 @@ int main(int argc, char **argv)
         printf("simple-kv %s\n", VERSION_TEXT);
         return 0;
     }
+    if (options.check[0] != '\0')
+        return check_run(&options);
+    if (options.export_json)
+        return exchange_export(stdin, stdout, stderr);
+    if (options.import_json)
+        return exchange_import(stdin, stdout, stderr);
     if (options.healthcheck)
         return healthcheck_run(&options);
     return server_run(&options);
