@@ -219,6 +219,8 @@ static void begin_sync(struct storage *s, struct moment now)
 {
     if (s->sync.busy || s->fatal)
         return;
+    if (MUTATED(ENDED_NOT_SYNCED))
+        close_file(s, &s->ended.file);
     s->syncing_ended = s->ended.file != NULL;
     if (s->syncing_ended) {
         s->sync.file = s->ended.file;

@@ -308,7 +308,9 @@ static int go_on_writing(struct storage *s)
         if (files[i].kind == STORAGE_JOURNAL && files[i].number > number)
             number = files[i].number;
     }
-    if (r->torn)
+    if (r->torn && r->damaged_offset <= SEGMENT_HEADER_BYTES)
+        position = r->damaged_position - r->damaged_offset; /* the whole segment is gone */
+    else if (r->torn)
         position = r->damaged_position;
     else if (!trusted)
         position = r->position_max;

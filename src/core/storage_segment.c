@@ -2,7 +2,6 @@
 #include "storage_internal.h"
 
 #include "kv/check.h"
-#include "kv/mutation.h"
 #include "kv/node.h"
 
 #include <errno.h>
@@ -160,10 +159,6 @@ int storage_rotate(struct storage *s)
         /* What was preallocated and not used. A failure costs space alone. */
         (void)s->disk->truncate(s->disk, s->current.file, s->current.bytes);
         s->ended = s->current;
-        if (MUTATED(ENDED_NOT_SYNCED)) {
-            s->disk->close(s->disk, s->ended.file);
-            s->ended.file = NULL;
-        }
     }
     s->current = (struct storage_segment){.file = s->next,
                                           .number = number,

@@ -103,7 +103,8 @@ void checker_recovered(struct sim *s, const struct sim_node *n)
     if (!n->keeps_disk)
         return;
     if (n->node->refilling && !v->disk_void)
-        sim_fail(s, 18, "%s takes its disk for damaged, which it is not", n->name);
+        sim_fail(s, 18, "%s takes its disk for damaged, which it is not: %s", n->name,
+                 n->disk.storage->recovery.damage);
     if (!n->node->refilling && !vector_covers_vector(&n->node->vector, &v->durable))
         sim_fail(s, 18, "%s does not come back with what it had said is durable", n->name);
     for (uint32_t k = 0; k < s->plan.keys; k++)

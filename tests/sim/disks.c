@@ -105,11 +105,18 @@ void disk_stop(struct sim *s, struct sim_node *n, enum memory_crash how)
     d->dying = false;
 }
 
+static void heal(struct sim_node *n)
+{
+    struct memory_dials *dials = &n->disk.memory.dials;
+    *dials = (struct memory_dials){.latency_ms = dials->latency_ms};
+    n->disk.failing_until_ms = 0;
+}
+
 static void let_dials_end(const struct sim *s, struct sim_node *n)
 {
     struct sim_disk *d = &n->disk;
     if (d->failing_until_ms != 0 && d->failing_until_ms <= s->now_ms)
-        disk_heal(n);
+        heal(n);
     if (d->failing_until_ms != 0 || d->memory.dials.next_sync_fails)
         d->trouble_ms = s->now_ms;
 }
@@ -203,11 +210,12 @@ bool disk_stop_cleanly(struct sim *s, struct sim_node *n)
 
 /* --- faults -------------------------------------------------------------------------------- */
 
-void disk_heal(struct sim_node *n)
+void disk_end_faults(struct sim_node *n)
 {
-    struct memory_dials *dials = &n->disk.memory.dials;
-    *dials = (struct memory_dials){.latency_ms = dials->latency_ms};
-    n->disk.failing_until_ms = 0;
+    heal(n);
+    memory_disk_copy_at(&n->disk.memory, 0, NULL);
+    n->disk.dying = n->disk.memory.copied = false;
+    n->disk.older_taken = false;
 }
 
 void disk_take_image(struct sim *s, struct sim_node *n)

@@ -399,7 +399,7 @@ void faults_end(struct sim *s)
     for (uint32_t i = 0; i < s->size; i++) {
         struct sim_node *n = &s->nodes[i];
         n->paused_until_ms = n->failing_until_ms = 0;
-        disk_heal(n);
+        disk_end_faults(n);
         if (n->node == NULL)
             sim_start_node(s, n);
     }

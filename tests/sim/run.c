@@ -51,6 +51,8 @@ static uint64_t records_received(const struct sim *s)
 {
     uint64_t count = 0;
     for (uint32_t i = 0; i < s->size; i++) {
+        if (s->nodes[i].node == NULL)
+            continue;
         const struct node_counters *c = &s->nodes[i].node->counters;
         count += c->records_received + c->deltas_received;
     }

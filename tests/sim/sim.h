@@ -242,7 +242,7 @@ bool disk_doom(struct sim *s, struct sim_node *n);
 void disk_fault(struct sim *s, struct sim_node *n, enum fault f);
 void disk_take_image(struct sim *s, struct sim_node *n);
 void disk_roll_back(struct sim *s, struct sim_node *n);
-void disk_heal(struct sim_node *n);
+void disk_end_faults(struct sim_node *n);
 enum memory_crash disk_crash_drawn(struct sim *s);
 
 /* network.c */
