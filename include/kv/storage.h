@@ -171,6 +171,7 @@ struct storage {
     uint64_t records; /* in the current segment */
     struct vector marked, marked_dropped; /* as of the last mark written */
     struct vector appended; /* per origin, the greatest stamp of a record appended */
+    uint64_t restored_stamp; /* no record that was recovered exceeds it */
     uint64_t stamp_written; /* of the node's own writes, the last that is written */
     uint64_t mark_mono_ms; /* when the last mark was written */
     uint64_t creation_mono_ms; /* no segment is created before */

@@ -287,8 +287,8 @@ bool storage_has_written(const struct storage *s, uint64_t stamp)
     return stamp <= s->stamp_written || MUTATED(WRITTEN_AFTER_REPLY);
 }
 
-/* Whether a mark would vouch for something that was appended before it was covered; or tell of
- * tombstones that are gone. */
+/* Whether a mark would vouch for something that was appended, or recovered, before it was covered; or tell
+ * of tombstones that are gone. */
 static bool mark_is_due(const struct storage *s, struct moment now)
 {
     const struct node *n = s->node;
@@ -300,6 +300,12 @@ static bool mark_is_due(const struct storage *s, struct moment now)
         const struct vector_entry *e = &s->appended.entries[i];
         uint64_t marked = vector_get(&s->marked, e->origin);
         if (marked < e->stamp && vector_get(&n->vector, e->origin) > marked)
+            return true;
+    }
+    for (uint32_t i = 0; i < n->vector.count; i++) {
+        const struct vector_entry *e = &n->vector.entries[i];
+        uint64_t marked = vector_get(&s->marked, e->origin);
+        if (marked < s->restored_stamp && e->stamp > marked)
             return true;
     }
     return false;
