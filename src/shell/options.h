@@ -55,6 +55,7 @@ struct options {
     enum log_level log_level;
     enum log_format log_format;
     bool healthcheck, show_version, show_help;
+    bool export_json, import_json;
 };
 
 /* Read all sources; a flag comes before the environment, that before the file, that before the

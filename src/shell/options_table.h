@@ -98,6 +98,10 @@ enum option_kind {
       "with --check: cut off the torn tail that a crash has left")                                 \
     X(HEALTHCHECK, "healthcheck", SWITCH, 0, 0, OPTION_AT(healthcheck), NULL, "",                  \
       "ask the node at --bind and --port whether it answers; exit 0 or 1")                         \
+    X(EXPORT, "export", SWITCH, 0, 0, OPTION_AT(export_json), NULL, "",                            \
+      "turn a backup on standard input into JSON lines on standard output")                        \
+    X(IMPORT, "import", SWITCH, 0, 0, OPTION_AT(import_json), NULL, "",                            \
+      "turn JSON lines on standard input into a backup on standard output")                        \
     X(VERSION, "version", SWITCH, 0, 0, OPTION_AT(show_version), NULL, "", "print the version")    \
     X(HELP, "help", SWITCH, 0, 0, OPTION_AT(show_help), NULL, "", "print this text")
 
