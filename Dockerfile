@@ -47,7 +47,11 @@ EXPOSE 8080
 # make it unreachable. Who may reach it is decided by the network and the published ports.
 ENV KV_BIND=0.0.0.0
 
-HEALTHCHECK --interval=10s --timeout=5s --retries=3 --start-period=5s \
+# Data stays in the volume. For a node in memory only: -e KV_DATA_DIR=
+ENV KV_DATA_DIR=/data
+
+# A node that reads its data from the disk is not healthy yet: a lot of it takes its time.
+HEALTHCHECK --interval=10s --timeout=5s --retries=3 --start-period=60s \
     CMD ["simple-kv", "--healthcheck"]
 
 # The server is process 1 and needs no init: it starts no processes, and on SIGTERM it sends what it

@@ -48,9 +48,9 @@ Cluster:
   watch [SECONDS]     status again and again, every 2 seconds unless told
   test                test the running cluster from all sides; removes its keys afterwards
 
-Local nodes, with logs and pid files in .run/; or containers, with --docker:
+Local nodes, with data, logs and pid files in .run/; or containers, with --docker:
   up [--docker] [NODE…]        install what is missing, build, start, wait until all are linked
-  down [--docker] [NODE…]      stop
+  down [--docker] [-v] [NODE…] stop; the data stays, unless -v or --volumes removes it
   restart [--docker] [NODE…]   down, then up
   logs [--docker] [-f] [NODE…] show the logs; -f goes on as they grow
 
@@ -65,7 +65,7 @@ Environment:
               (default: node1 to node3 on localhost:8081 to 8083)
   KV_TIMEOUT  seconds that a node may take to answer (default: 5)
   KV_BINARY   the program simple-kv, where it is not build/simple-kv
-  KV_RUN_DIR  where `up` keeps logs and pid files (default: .run)
+  KV_RUN_DIR  where `up` keeps data, logs and pid files (default: .run)
   NO_COLOR    if set, no colours
   Other KV_ variables reach the nodes that `up` starts: KV_MIN_ACKS=1 ./kv-cli.sh up
 

@@ -54,6 +54,15 @@ struct node_config {
     uint64_t max_output_bytes;
 };
 
+/* What is known of the periodic backups; the shell makes them, and keeps this. For INFO. */
+struct node_periodic {
+    bool wanted;
+    uint64_t last_ms; /* when the last one of this run was begun, Unix ms; 0 = none */
+    uint64_t last_bytes;
+    uint64_t failed;
+    char error[64]; /* of the last try; "" = it went well */
+};
+
 struct node_counters {
     uint64_t commands;
     uint64_t peer_bytes_sent, peer_bytes_received;
@@ -81,6 +90,7 @@ struct node {
     struct random random;
     struct notices notices;
     struct node_counters counters;
+    struct node_periodic periodic;
     struct list sessions, waiting; /* struct session, by .all and .waiting */
     struct list ready; /* likewise by .ready: the shell empties it every turn */
     struct list links; /* struct link, by .all */

@@ -175,6 +175,7 @@ struct storage {
     uint64_t stamp_written; /* of the node's own writes, the last that is written */
     uint64_t mark_mono_ms; /* when the last mark was written */
     uint64_t creation_mono_ms; /* no segment is created before */
+    int creation_error; /* of the last one; 0 = it was created */
 
     struct disk_request sync;
     bool syncing_ended; /* of the segment that ended, not of the current one */

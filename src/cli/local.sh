@@ -8,14 +8,15 @@ readonly RUN_DIR=${KV_RUN_DIR:-$ROOT/.run}
 readonly LINK_SECONDS=20 # what `up` gives the nodes to find each other
 readonly STOP_SECONDS=10 # what `down` gives a node to end by itself
 
-parse_place() { # COMMAND [ARGUMENT…]: sets DOCKER, FOLLOW, CHOSEN (as given) and SELECTED
+parse_place() { # COMMAND [ARGUMENT…]: sets DOCKER, FOLLOW, VOLUMES, CHOSEN (as given), SELECTED
     local command=$1
-    DOCKER='' FOLLOW='' CHOSEN=(${NODE:+"$NODE"})
+    DOCKER='' FOLLOW='' VOLUMES='' CHOSEN=(${NODE:+"$NODE"})
     shift
     for argument in "$@"; do
         case $command:$argument in
             *:--docker) DOCKER=yes ;;
             logs:-f | logs:--follow) FOLLOW=-f ;;
+            down:-v | down:--volumes) VOLUMES=-v ;;
             *:-*) misused "$command does not know $argument" ;;
             *) CHOSEN+=("$argument") ;;
         esac
@@ -97,6 +98,8 @@ free_port() { # NODE: ends the script if somebody listens where it should
         "(the containers? ./kv-cli.sh down --docker)"
 }
 
+data_dir() { printf '%s/%s.data' "$RUN_DIR" "$1"; } # NODE
+
 start_node() { # NODE
     local node=$1
     if running "$node"; then
@@ -105,7 +108,8 @@ start_node() { # NODE
     fi
     [[ ! -e $RUN_DIR/$node.pid ]] || say "$node left a pid file, but its process is gone"
     setsid "$ROOT/build/simple-kv" --name "$node" --port "${PORT[$node]}" \
-        --peers "$(peer_list)" >>"$RUN_DIR/$node.log" 2>&1 </dev/null &
+        --data-dir "$(data_dir "$node")" --peers "$(peer_list)" \
+        >>"$RUN_DIR/$node.log" 2>&1 </dev/null &
     STARTED[$node]=$!
     echo $! >"$RUN_DIR/$node.pid"
     step "Starting $node on port ${PORT[$node]} (process $!, log $RUN_DIR/$node.log)"
@@ -168,7 +172,13 @@ down() {
     local -a asked=()
     parse_place down "$@"
     if [[ -n $DOCKER ]]; then
-        if ((${#CHOSEN[@]} > 0)); then compose stop "${CHOSEN[@]/#/kv-}"; else compose down; fi >&2
+        [[ -z $VOLUMES || ${#CHOSEN[@]} == 0 ]] ||
+            misused "down --docker --volumes removes all data: it takes no node"
+        if ((${#CHOSEN[@]} > 0)); then
+            compose stop "${CHOSEN[@]/#/kv-}"
+        else
+            compose down $VOLUMES
+        fi >&2
         return
     fi
     for node in "${SELECTED[@]}"; do
@@ -182,6 +192,16 @@ down() {
         fi
     done
     for node in "${asked[@]}"; do await_end "$node"; done
+    [[ -n $VOLUMES ]] || return 0
+    for node in "${SELECTED[@]}"; do remove_data "$node"; done
+}
+
+remove_data() { # NODE, which does not run
+    local directory
+    directory=$(data_dir "$1")
+    [[ -e $directory ]] || return 0
+    rm -rf -- "$directory" || die 1 "the data of $1 could not be removed"
+    step "Removed the data of $1 ($directory)"
 }
 
 stopped() { ! running "$1"; }
@@ -197,6 +217,7 @@ await_end() { # NODE, which has been asked to stop
 }
 
 restart() {
+    parse_place restart "$@" # before anything of it is done
     down "$@"
     up "$@"
 }

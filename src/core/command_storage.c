@@ -69,6 +69,18 @@ static unsigned snapshot_percent(const struct storage_snapshot *p)
     return walking ? snapshot_scan_percent(&p->scan) : p->stage == SNAPSHOT_PUBLISHING ? 100 : 0;
 }
 
+static void print_backups(const struct node *n, struct buffer *out)
+{
+    const struct node_periodic *p = &n->periodic;
+    buffer_printf(out, "backups_running:%" PRIu32 "\n", n->backups);
+    if (!p->wanted)
+        return;
+    buffer_printf(out, "last_backup:%" PRIu64 "\n", p->last_ms / 1000);
+    buffer_printf(out, "last_backup_bytes:%" PRIu64 "\n", p->last_bytes);
+    buffer_printf(out, "last_backup_error:%s\n", p->error[0] == 0 ? "none" : p->error);
+    buffer_printf(out, "backups_failed:%" PRIu64 "\n", p->failed);
+}
+
 void command_print_storage(const struct node *n, struct buffer *out)
 {
     static const char *const modes[] = {[STORAGE_SYNC_ALWAYS] = "always",
@@ -78,6 +90,7 @@ void command_print_storage(const struct node *n, struct buffer *out)
     const char *error = disk_error(n);
     buffer_printf(out, "data_dir:%s\nloading:%s\nrefilling:%s\n", yes_or_no(s != NULL),
                   yes_or_no(n->loading), yes_or_no(n->refilling));
+    print_backups(n, out);
     if (s == NULL)
         return;
     const struct storage_snapshot *p = &s->snapshot;

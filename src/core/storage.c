@@ -270,7 +270,8 @@ static void sync_done(struct storage *s, int status, struct moment now)
 
 int storage_flush(struct storage *s, struct moment now)
 {
-    if (!storage_has_batch(s) || s->fatal)
+    /* After an error a mark alone is enough to see whether the disk takes writes again. */
+    if ((!storage_has_batch(s) && s->error == 0) || s->fatal)
         return s->error;
     if (s->error != 0 && now.mono_ms < s->retry_mono_ms)
         return s->error;

@@ -136,8 +136,13 @@ static void end_file(struct storage *s, uint64_t offset)
     struct recovery *r = &s->recovery;
     struct storage_file *f = recovery_file(s, r->index);
     f->bytes = offset;
-    if (f->kind == STORAGE_JOURNAL && r->pass == RECOVERY_LOAD)
+    if (f->kind == STORAGE_JOURNAL && r->pass == RECOVERY_LOAD) {
         r->expected = r->header.position + offset;
+        /* What was preallocated and not used: else every start would leave so much behind. A failure costs
+         * space alone. */
+        if (!s->config.read_only && r->file_bytes > offset)
+            (void)s->disk->truncate(s->disk, r->file, offset);
+    }
     recovery_next_file(s);
 }
 

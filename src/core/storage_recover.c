@@ -353,7 +353,7 @@ static int begin_segment(struct storage *s, struct moment now)
     if (s->creation.busy)
         return 1;
     if (s->next == NULL)
-        return recovery_give_up(s, -EIO, "creating", s->creation.name);
+        return recovery_give_up(s, s->creation_error, "creating", s->creation.name);
     int error = storage_rotate(s);
     if (error != 0)
         return recovery_give_up(s, error, "writing", s->creation.name);

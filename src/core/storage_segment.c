@@ -79,10 +79,13 @@ void storage_create_segment(struct storage *s, uint64_t number)
 
 void storage_segment_created(struct storage *s, int status, struct moment now)
 {
+    s->creation_error = status;
     if (status == 0) {
         s->next = s->creation.file;
         return;
     }
+    if (s->current.file == NULL)
+        return; /* the first one: without it there is no start, which is told */
     s->creation_mono_ms = now.mono_ms + STORAGE_SNAPSHOT_RETRY_MS;
     s->snapshot.wanted = s->snapshot.wanted && !s->stopping;
     notice_add(&s->node->notices, NOTICE_WARN,

@@ -264,7 +264,7 @@ bool file_disk_is_busy(const struct file_disk *d)
 /* --- open and close ------------------------------------------------------------------------ */
 
 /* Says what is wrong with the directory. */
-static int refuse(const char *path, int error, const char *doing,
+static int refuse(const struct file_disk *d, const char *path, int error, const char *doing,
                   char reason[FILE_DISK_REASON_BYTES])
 {
     const char *advice = "";
@@ -283,8 +283,9 @@ static int refuse(const char *path, int error, const char *doing,
     } else if (error == -ENOSPC || error == -EDQUOT) {
         advice = "; the file system is full: make room on it";
     }
-    snprintf(reason, FILE_DISK_REASON_BYTES, "data directory \"%.200s\": cannot %s: %s%s", path,
-             doing, strerror(-error), advice);
+    snprintf(reason, FILE_DISK_REASON_BYTES, "%s directory \"%.200s\": cannot %s: %s%s",
+             d->mode == FILE_DISK_SHARED ? "backup" : "data", path, doing, strerror(-error),
+             advice);
     return error;
 }
 
@@ -301,14 +302,15 @@ static int sync_parent(int directory)
 static int open_directory(struct file_disk *d, const char *path,
                           char reason[FILE_DISK_REASON_BYTES])
 {
-    bool created = d->mode == FILE_DISK_OWN && mkdir(path, DIRECTORY_MODE) == 0;
-    if (d->mode == FILE_DISK_OWN && !created && errno != EEXIST)
-        return refuse(path, -errno, "create it", reason);
+    bool creates = d->mode == FILE_DISK_OWN || d->mode == FILE_DISK_SHARED;
+    bool created = creates && mkdir(path, DIRECTORY_MODE) == 0;
+    if (creates && !created && errno != EEXIST)
+        return refuse(d, path, -errno, "create it", reason);
     d->directory = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (d->directory < 0)
-        return refuse(path, -errno, "open it", reason);
+        return refuse(d, path, -errno, "open it", reason);
     int error = created ? sync_parent(d->directory) : 0;
-    return error == 0 ? 0 : refuse(path, error, "sync the directory that it is in", reason);
+    return error == 0 ? 0 : refuse(d, path, error, "sync the directory that it is in", reason);
 }
 
 /* Only asks, so that a node may be started meanwhile. Without the right to read the file there is
@@ -326,11 +328,11 @@ static int take_lock(struct file_disk *d, const char *path, char reason[FILE_DIS
     struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
     d->lock = openat(d->directory, FILE_DISK_LOCK, O_RDWR | O_CREAT | O_CLOEXEC, FILE_MODE);
     if (d->lock < 0)
-        return refuse(path, -errno, "write its file \"" FILE_DISK_LOCK "\"", reason);
+        return refuse(d, path, -errno, "write its file \"" FILE_DISK_LOCK "\"", reason);
     if (fcntl(d->lock, F_OFD_SETLK, &lock) == 0)
         return 0;
     if (errno != EAGAIN && errno != EACCES)
-        return refuse(path, -errno, "lock its file \"" FILE_DISK_LOCK "\"", reason);
+        return refuse(d, path, -errno, "lock its file \"" FILE_DISK_LOCK "\"", reason);
     snprintf(reason, FILE_DISK_REASON_BYTES,
              "data directory \"%.200s\": in use by another process; each node needs one of its own "
              "(--data-dir)",
@@ -356,7 +358,7 @@ int file_disk_open(struct file_disk *d, const char *path, enum file_disk_mode mo
     int error = open_directory(d, path, reason);
     if (error == 0 && mode == FILE_DISK_LOOK)
         look_at_lock(d);
-    else if (error == 0)
+    else if (error == 0 && mode != FILE_DISK_SHARED)
         error = take_lock(d, path, reason);
     if (error != 0)
         file_disk_close(d);

@@ -15,6 +15,7 @@
 
 enum file_disk_mode {
     FILE_DISK_OWN, /* created if missing, locked, read and written */
+    FILE_DISK_SHARED, /* created if missing, read and written, but not locked: for backups */
     FILE_DISK_REPAIR, /* must be there and not in use; read and written */
     FILE_DISK_LOOK /* must be there; read only, whether in use or not */
 };

@@ -305,6 +305,9 @@ static int check_conflicts(struct parser *p)
                     "\"%s\" (%s)",
                     value_text, value_from, memory_text, memory_from);
     }
+    if (o->backup_dir[0] != '\0' && strcmp(o->backup_dir, o->data_dir) == 0)
+        return fail(p, "--backup-dir \"" SHOWN "\": expected another directory than --data-dir",
+                    o->backup_dir);
     if (o->healthcheck && o->port == 0)
         return fail(p,
                     "--healthcheck with --port \"0\": expected the port that the node listens on");

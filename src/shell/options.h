@@ -37,6 +37,9 @@ struct options {
     uint64_t snapshot_bytes;
     uint32_t snapshot_percent;
     bool salvage;
+    char backup_dir[OPTIONS_TEXT_MAX]; /* "" = no periodic backups */
+    uint64_t backup_interval_ms; /* at least 1000 */
+    uint32_t backup_keep; /* at least 1 */
     char check[OPTIONS_TEXT_MAX]; /* "" = not asked for */
     bool repair_tail; /* only with check */
     uint32_t min_acks; /* 0..OPTIONS_PEERS_MAX */
@@ -55,6 +58,7 @@ struct options {
     enum log_level log_level;
     enum log_format log_format;
     bool healthcheck, show_version, show_help;
+    bool export_json, import_json;
 };
 
 /* Read all sources; a flag comes before the environment, that before the file, that before the

@@ -55,6 +55,12 @@ enum option_kind {
       "a snapshot replaces a journal of more than this …")                                         \
     X(SNAPSHOT_PERCENT, "snapshot-percent", NUMBER, 0, 100000, OPTION_AT(snapshot_percent), "200", \
       "N", "… that is also more than so many percent of the live data")                            \
+    X(BACKUP_DIR, "backup-dir", PATH, 0, 0, OPTION_AT(backup_dir), NULL, "PATH",                   \
+      "directory of periodic backups (default: none are made)")                                    \
+    X(BACKUP_INTERVAL, "backup-interval", TIME, 1000, 3650 * OPTIONS_DAY_MS,                       \
+      OPTION_AT(backup_interval_ms), "1d", "TIME", "how often one is made")                        \
+    X(BACKUP_KEEP, "backup-keep", NUMBER, 1, 1000000, OPTION_AT(backup_keep), "7", "N",            \
+      "how many of this node's are kept there; older ones are removed")                            \
     X(MIN_ACKS, "min-acks", NUMBER, 0, OPTIONS_PEERS_MAX, OPTION_AT(min_acks), "0", "N",           \
       "peers that must confirm a write before its reply")                                          \
     X(ACK_TIMEOUT, "ack-timeout", TIME, 1, OPTIONS_DAY_MS, OPTION_AT(ack_timeout_ms), "1000ms",    \
@@ -98,6 +104,10 @@ enum option_kind {
       "with --check: cut off the torn tail that a crash has left")                                 \
     X(HEALTHCHECK, "healthcheck", SWITCH, 0, 0, OPTION_AT(healthcheck), NULL, "",                  \
       "ask the node at --bind and --port whether it answers; exit 0 or 1")                         \
+    X(EXPORT, "export", SWITCH, 0, 0, OPTION_AT(export_json), NULL, "",                            \
+      "turn a backup on standard input into JSON lines on standard output")                        \
+    X(IMPORT, "import", SWITCH, 0, 0, OPTION_AT(import_json), NULL, "",                            \
+      "turn JSON lines on standard input into a backup on standard output")                        \
     X(VERSION, "version", SWITCH, 0, 0, OPTION_AT(show_version), NULL, "", "print the version")    \
     X(HELP, "help", SWITCH, 0, 0, OPTION_AT(show_help), NULL, "", "print this text")
 

@@ -3,6 +3,7 @@
 
 #include "kv/check.h"
 #include "server.h"
+#include "unpack.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -16,11 +17,20 @@ bool persistence_open(struct server *s)
     struct persistence *p = &s->persistence;
     if (s->options->data_dir[0] == '\0')
         return true;
-    if (file_disk_open(&p->disk, s->options->data_dir, FILE_DISK_OWN, &s->heap, &s->loop, reason) ==
-        0)
-        return true;
-    log_write(&s->log, LOG_LEVEL_ERROR, "%s", reason);
-    return false;
+    char unpacked[DISK_NAME_BYTES] = "";
+    int error =
+        file_disk_open(&p->disk, s->options->data_dir, FILE_DISK_OWN, &s->heap, &s->loop, reason);
+    if (error == 0) {
+        error = unpack_backup(&p->disk, unpacked, reason);
+        if (error != 0)
+            file_disk_close(&p->disk);
+    }
+    if (error != 0)
+        log_write(&s->log, LOG_LEVEL_ERROR, "%s", reason);
+    else if (unpacked[0] != '\0')
+        log_write(&s->log, LOG_LEVEL_INFO, "unpacked the backup %s in the data directory",
+                  unpacked);
+    return error == 0;
 }
 
 static void on_done(struct file_disk *disk, struct disk_request *r, int status)

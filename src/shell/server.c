@@ -99,7 +99,8 @@ static bool is_busy(const struct server *s)
 {
     const struct storage *storage = s->persistence.storage;
     return node_is_busy(s->node) || !list_is_empty(&s->node->ready) ||
-           (s->node->loading && !s->stopping) || (storage != NULL && storage_is_busy(storage));
+           (s->node->loading && !s->stopping) || (storage != NULL && storage_is_busy(storage)) ||
+           periodic_is_busy(s);
 }
 
 /* What was written goes to the disk before anybody is told of it. Then peers first: a reply that
@@ -121,6 +122,7 @@ static void on_turn(uv_prepare_t *turn)
     dial_due(s, now);
     if (storage != NULL)
         storage_step(storage, now);
+    periodic_step(s);
     server_check_disk(s);
     server_log_notices(s);
     if (is_busy(s))
@@ -357,6 +359,14 @@ static int run_loop(struct server *s)
         log_write(&s->log, LOG_LEVEL_ERROR, "cannot start: out of memory or of randomness");
         return 1;
     }
+    if (!periodic_open(s)) {
+        uv_close((uv_handle_t *)&s->listener, NULL);
+        uv_run(&s->loop, UV_RUN_DEFAULT);
+        periodic_close(s);
+        persistence_close(s);
+        node_free(s->node);
+        return 1;
+    }
     start_handles(s);
     char text[ADDRESS_TEXT_BYTES];
     address_text(s->options->bind, port, text);
@@ -369,7 +379,8 @@ static int run_loop(struct server *s)
         uv_run(&s->loop, UV_RUN_NOWAIT);
     if (s->status == 0)
         log_write(&s->log, LOG_LEVEL_INFO, "stopped");
-    if (!list_is_empty(&s->dials) || !persistence_close(s))
+    bool backups_closed = periodic_close(s);
+    if (!list_is_empty(&s->dials) || !backups_closed || !persistence_close(s))
         _exit(s->status); /* a thread of the pool still uses what would be freed */
     node_free(s->node);
     return s->status;

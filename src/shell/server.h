@@ -6,6 +6,7 @@
 #include "kv/node.h"
 #include "log.h"
 #include "options.h"
+#include "periodic.h"
 #include "persistence.h"
 
 #include <uv.h>
@@ -24,6 +25,7 @@ struct server {
     struct heap heap;
     struct node *node;
     struct persistence persistence;
+    struct periodic periodic;
     struct list conns; /* struct conn */
     struct list dials; /* struct dial */
     struct moment now; /* see server_now */

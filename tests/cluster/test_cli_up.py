@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from clitest import CLI, USAGE, Cli, fails, nodes_list, rows
+from clitest import CLI, MISSING, USAGE, Cli, fails, nodes_list, rows
 from kvtest import BINARY, REPOSITORY, SLOWNESS, eventually, free_ports
 
 NOBODY = 65534
@@ -123,6 +123,40 @@ def test_single_nodes_go_down_up_and_restart(tree):
     assert rows(tree.out("status"))[1] == "3 of 3 up"
 
 
+def data_of(tree):
+    return sorted(path.name for path in (tree.root / ".run").glob("*.data"))
+
+
+def test_data_stays_through_down_and_up(tree):
+    up(tree)
+    tree.out("set", "mykey", "myvalue")
+    tree.out("set", "gone", "soon")
+    tree.out("del", "gone")
+    assert tree("down").returncode == 0
+    assert data_of(tree) == ["node1.data", "node2.data", "node3.data"]
+    up(tree, "node1")  # whose data nobody else can bring back
+    assert tree.out("get", "mykey") == b"myvalue\n"
+    fails(tree("get", "gone"), MISSING, "not found")
+
+
+@pytest.mark.parametrize("flag", ["-v", "--volumes"])
+def test_down_removes_the_data_only_when_asked_to(tree, flag):
+    up(tree)
+    tree.out("set", "mykey", "myvalue")
+    assert tree("down", flag, "node2").returncode == 0
+    assert data_of(tree) == ["node1.data", "node3.data"]
+    done = tree("down", flag)
+    assert done.returncode == 0 and b"Removed the data of node1" in done.stderr
+    assert data_of(tree) == []
+    up(tree)
+    fails(tree("get", "mykey"), MISSING, "not found")
+
+
+def test_only_down_removes_data(tree):
+    for command in "up", "restart", "logs":
+        fails(tree(command, "-v"), USAGE, f"{command} does not know -v")
+
+
 def test_up_reports_a_port_that_another_program_uses(tree):
     with socket.create_server(("127.0.0.1", tree.ports[0])):
         fails(up(tree, status=1), 1, "node1 cannot start", "another program", f"{tree.ports[0]}")
@@ -233,12 +267,13 @@ def test_docker_means_compose(kv, tree):
     tree.env["KV_NODES"] = nodes_list(cluster)
     assert rows(up(tree, "--docker").stdout)[1] == "3 of 3 up"
     for arguments in ["up", "--docker", "node2"], ["logs", "--docker", "-f", "node1"], \
-            ["down", "--docker", "node3"], ["down", "--docker"]:
+            ["down", "--docker", "node3"], ["down", "--docker"], ["down", "--docker", "-v"]:
         assert tree(*arguments).returncode == 0
+    fails(tree("down", "--docker", "-v", "node3"), USAGE, "it takes no node")
     assert tree.calls() == [
         "docker-compose " + call for call in (
             "build", "up -d", "build", "up -d kv-node2", "logs --no-color -f kv-node1",
-            "stop kv-node3", "down")]
+            "stop kv-node3", "down", "down -v")]
     assert tree.pids() == {}
 
 
