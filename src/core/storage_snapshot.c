@@ -45,7 +45,9 @@ void storage_snapshot_close(struct storage *s)
 int storage_snapshot(struct storage *s)
 {
     struct storage_snapshot *p = &s->snapshot;
-    if (p->wanted || (p->stage != SNAPSHOT_IDLE && p->stage != SNAPSHOT_CLEANING))
+    bool idle = p->stage == SNAPSHOT_IDLE || p->stage == SNAPSHOT_CLEANING;
+    bool failed_before = p->retry_mono_ms != 0; /* … and waits: but who asks need not */
+    if (!idle || (p->wanted && !failed_before))
         return -EALREADY;
     p->wanted = true;
     p->retry_mono_ms = 0;
@@ -159,6 +161,7 @@ static void published(struct storage *s, struct moment now)
 {
     struct storage_snapshot *p = &s->snapshot;
     s->snapshots++;
+    p->retry_mono_ms = 0;
     p->last_saved_ms = p->begun.wall_ms;
     p->last_bytes = p->offset;
     p->last_ms = now.mono_ms - p->begun.mono_ms;

@@ -19,6 +19,7 @@ from kvtest import BINARY, Closed, eventually
 FAULTY = Path(BINARY).resolve().parent / "tests" / "cluster" / "faulty.so"
 TINY = {"segment_size": "64KiB", "snapshot_size": "64KiB", "snapshot_percent": 100}
 READY_WITHIN_S = 30
+KEYS, DEPTH_MAX, VALUE_BYTES_MAX = 400, 16, 900  # of a writer
 CALLS = ("openat", "fallocate", "pwrite", "ftruncate", "fdatasync", "fsync", "renameat", "unlinkat")
 
 
@@ -115,14 +116,14 @@ class Ledger:
 class Writer(threading.Thread):
     """Writes until the connection breaks or `ended` is set. Its keys are its own.
 
-    refused: what to do with an ERROR reply; without it, there must be none.
+    may_be_refused: an ERROR reply ends it; else there must be none.
     """
 
-    def __init__(self, number, node, ledger, seed, keys=400, depth=16, value_bytes=(1, 900)):
+    def __init__(self, number, node, ledger, seed, may_be_refused=False):
         super().__init__(name=f"writer{number}", daemon=True)
         self.number, self.node, self.ledger = number, node, ledger
         self.source = random.Random(seed)
-        self.keys, self.depth, self.value_bytes = keys, depth, value_bytes
+        self.may_be_refused, self.was_refused = may_be_refused, False
         self.ended = threading.Event()
         self.serial = 0
         self.failure = None
@@ -131,7 +132,7 @@ class Writer(threading.Thread):
         try:
             with self.node.connect(timeout_s=30) as conn:
                 while not self.ended.is_set():
-                    self.batch(conn, self.source.randint(1, self.depth))
+                    self.batch(conn, self.source.randint(1, DEPTH_MAX))
         except (Closed, ConnectionError, BrokenPipeError):
             pass  # the node was killed: what was not answered may be there or not
         except Exception as error:  # a defect of this file must not pass for silence
@@ -139,11 +140,11 @@ class Writer(threading.Thread):
             raise
 
     def request(self):
-        key = b"w%d-%d" % (self.number, self.source.randrange(self.keys))
+        key = b"w%d-%d" % (self.number, self.source.randrange(KEYS))
         if self.source.random() < 0.3:
             return key, Ledger.ABSENT, b"DEL " + key
         self.serial += 1
-        size = self.source.randint(*self.value_bytes)
+        size = self.source.randint(1, VALUE_BYTES_MAX)
         # The seed is in it, since a later writer of the same number must not repeat its values.
         value = b"%s|%x|%d|%s" % (key, self.source.getrandbits(64), self.serial, b"x" * size)
         return key, value, b"SET %s %s" % (key, value)
@@ -155,6 +156,10 @@ class Writer(threading.Thread):
         conn.send(b"".join(line + b"\n" for _, _, line in requests))
         for key, value, line in requests:
             reply = conn.line()
+            if self.may_be_refused and reply.startswith(b"ERROR"):
+                self.was_refused = True
+                self.ended.set()
+                return
             wanted = (b"0", b"1") if value == Ledger.ABSENT else (b"OK",)
             assert reply in wanted, f"{reply[:200]} to {line[:80]}"
             self.ledger.acknowledge(key, value)
