@@ -263,16 +263,25 @@ def test_while_it_loads_a_node_says_so(kv, tmp_path):
     assert any("60000 keys" in line for line in node.log_lines())
 
 
-def test_peers_are_dialled_when_the_data_is_read(kv, tmp_path):
+def test_peers_are_dialled_when_the_data_is_read_and_not_before(kv, tmp_path):
     ports = free_ports(2)
-    first = stored(kv, tmp_path / "a", port=ports[0], snapshot_size="1GiB")
-    first.write_many(values(20_000, size=1000), window=200)
-    second = kv.node(port=ports[1], peers=f"127.0.0.1:{ports[0]}")
-    eventually(lambda: second.cmd("COUNT") == "20000", 30, "the other one has it all")
-    first.stop()
-    again(first)
-    eventually(lambda: second.number("peers_linked") == 1, 10, "they are linked at once")
-    assert second.number("divergence_repaired") == 0
+    first = stored(kv, tmp_path / "a", port=ports[0], peers=f"127.0.0.1:{ports[1]}",
+                   snapshot_size="1GiB")
+    first.write_many(values(60_000, size=1000), window=200)
+    second = kv.node(port=ports[1])
+    eventually(lambda: second.cmd("COUNT") == "60000", 30, "the other one has it all")
+    first.stop().start()
+    seen = set()
+
+    def look():
+        linked, info = second.info()["peers_linked"], first.info()
+        if info["loading"] == "yes":
+            seen.add((linked, info["peers_linked"], first.peers()[0]["state"]))
+        return info["loading"] == "no"
+    eventually(look, 60, "it has read its data")
+    assert seen == {("0", "0", "connecting")}
+    eventually(lambda: first.number("peers_linked") == 1, 3, "they are linked at once")
+    assert first.number("divergence_repaired") == second.number("divergence_repaired") == 0
 
 
 # --- a disk that is full or takes no writes -------------------------------------------------------
@@ -331,6 +340,17 @@ def test_a_full_disk_refuses_writes_and_heals_by_itself(kv, small_disk, fsync):
     before = content(node, count)
     again(node.kill())
     assert (content(node, count), node.cmd("GET", "more")) == (before, "v")
+
+
+@pytest.mark.parametrize("fsync", ["always", "everysec"])
+def test_what_a_full_disk_has_not_taken_was_not_acknowledged(kv, small_disk, fsync):
+    node = stored(kv, small_disk / "data", fsync=fsync, **SMALL)
+    fill(small_disk / "filler")
+    count, _ = write_until_refused(node)
+    node.kill()
+    (small_disk / "filler").unlink()
+    again(node)
+    assert content(node, count) == [b"x" * 2000] * count
 
 
 def test_a_full_disk_is_named_at_the_start(kv, small_disk):
