@@ -340,6 +340,8 @@ static void mark_the_stop(struct storage *s, struct moment now)
         s->synced != storage_end_of(&s->current))
         return;
     note_outcome(s, write_batch(s, now), now);
+    /* What was preallocated and not used. A failure costs space alone. */
+    (void)s->disk->truncate(s->disk, s->current.file, s->current.bytes);
     s->stopped_synced = true;
 }
 

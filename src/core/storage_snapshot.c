@@ -45,7 +45,9 @@ void storage_snapshot_close(struct storage *s)
 int storage_snapshot(struct storage *s)
 {
     struct storage_snapshot *p = &s->snapshot;
-    if (p->wanted || (p->stage != SNAPSHOT_IDLE && p->stage != SNAPSHOT_CLEANING))
+    bool idle = p->stage == SNAPSHOT_IDLE || p->stage == SNAPSHOT_CLEANING;
+    bool failed_before = p->retry_mono_ms != 0; /* … and waits: but who asks need not */
+    if (!idle || (p->wanted && !failed_before))
         return -EALREADY;
     p->wanted = true;
     p->retry_mono_ms = 0;
@@ -82,7 +84,9 @@ static void begin(struct storage *s, struct moment now)
     if (!p->wanted || s->node->refilling || now.mono_ms < p->retry_mono_ms || s->error != 0 ||
         storage_flush(s, now) != 0)
         return;
-    int error = storage_rotate(s);
+    /* While the segment before it is not synced, the current one was only just begun, and will do: when
+     * a load fills segments faster than they are created, there is no other moment. */
+    int error = s->ended.file != NULL ? 0 : storage_rotate(s);
     if (error == -EBUSY) {
         /* The segment is being created, or will be; but a node that ends waits for none. */
         p->wanted = !s->stopping || s->next != NULL || s->creation.busy;
@@ -157,6 +161,7 @@ static void published(struct storage *s, struct moment now)
 {
     struct storage_snapshot *p = &s->snapshot;
     s->snapshots++;
+    p->retry_mono_ms = 0;
     p->last_saved_ms = p->begun.wall_ms;
     p->last_bytes = p->offset;
     p->last_ms = now.mono_ms - p->begun.mono_ms;
@@ -187,10 +192,13 @@ static struct storage_file *next_covered(const struct storage *s)
     return found;
 }
 
-/* It may still be read by nobody, but synced: not before that is over. */
+/* The segment before the current one stays until its own sync is over. */
 static bool may_clean(const struct storage *s)
 {
-    return !s->removal.busy && s->ended.file == NULL && !s->sync.busy;
+    const struct storage_file *f = next_covered(s);
+    bool synced = f == NULL || f->kind != STORAGE_JOURNAL || s->ended.file == NULL ||
+                  f->number != s->ended.number;
+    return !s->removal.busy && synced;
 }
 
 static void clean(struct storage *s)

@@ -227,7 +227,8 @@ class Clock:
 
 
 class Node:
-    """One simple-kv process. Keyword options become flags: min_acks=1 is --min-acks 1."""
+    """One simple-kv process. Keyword options become flags: min_acks=1 is --min-acks 1, and
+    salvage=True is --salvage."""
 
     def __init__(self, directory, name, host="127.0.0.1", port=0, env=None, net=None, prefix=(),
                  binary=None, clock=None, **options):
@@ -247,8 +248,12 @@ class Node:
 
     def arguments(self):
         options = {**self.options, "port": self.port}
-        return [word for option, value in options.items() if value is not None
-                for word in ("--" + option.replace("_", "-"), str(value))]
+        words = []
+        for option, value in options.items():
+            if value is not None:
+                words.append("--" + option.replace("_", "-"))
+                words += [] if value is True else [str(value)]
+        return words
 
     def inside(self):
         """Context in which sockets and processes belong to this node's network namespace."""
