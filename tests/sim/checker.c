@@ -425,7 +425,7 @@ static void check_links(struct sim *s, struct sim_node *n)
 {
     list_for_each (item, &n->node->links) {
         const struct link *l = container_of(item, struct link, all);
-        size_t in = buffer_size(&l->in), out = buffer_size(&l->out);
+        size_t in = buffer_size(&l->in), out = buffer_size(&l->out) + l->unsent;
         if (in > LINK_BYTES_MAX || out > LINK_BYTES_MAX)
             sim_fail(s, 14, "a link of %s holds %zu bytes in, %zu out", n->name, in, out);
     }

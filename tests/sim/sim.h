@@ -105,6 +105,7 @@ struct segment {
 struct wire_end {
     struct link link;
     struct pipe arriving;
+    struct buffer unsent; /* taken from the link, and not taken by the socket */
     uint32_t node;
     bool open, sniffed;
     bool greeted; /* its first bytes are on their way */
