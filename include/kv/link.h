@@ -48,7 +48,7 @@
 
 /* Entries that delta scans, and checks, look at in one turn of the loop: at 10 million keys each is a
  * miss of every cache. */
-#define LINK_SCAN_ENTRIES 512u
+#define LINK_SCAN_ENTRIES 256u
 
 /* How long a peer's vector may stay ahead before the difference is fetched from that peer. */
 #define LINK_AHEAD_MS 2000u
