@@ -27,7 +27,6 @@
     X(DROPPED_NOT_INHERITED, "the dropped vector is not taken over with a peer's vector")          \
     X(STREAM_ALWAYS, "the ring goes on whatever else is missing")                                  \
     X(GAP_UNTOLD, "the ring was too short, and the receiver is not told")                          \
-    X(ENDED_RUN_CONFIRMS, "a link of a run that ended confirms for the run after it")              \
     X(LATE_UNCHECKED, "what arrives during a delta by other links is not checked")                 \
     X(FORCED_UNLISTED, "tombstones go by force during a delta, and it lists nothing")              \
     X(DELTA_VECTOR_LATE, "a delta promises the vector of its end, not of its beginning")           \

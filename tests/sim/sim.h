@@ -181,6 +181,7 @@ struct sim {
     uint32_t delay_ms[SIM_NODES_MAX][SIM_NODES_MAX]; /* upper bound */
     uint32_t bytes_per_s[SIM_NODES_MAX][SIM_NODES_MAX]; /* 0 = no bound */
     bool clogged[SIM_NODES_MAX][SIM_NODES_MAX]; /* connections stall, and go on later */
+    uint32_t drift_ms; /* --max-clock-drift where clocks agree */
     bool healing; /* the faults are over */
     struct buffer scratch;
     struct checker *checker;
