@@ -527,7 +527,10 @@ void checker_look(struct sim *s, struct sim_node *n)
         look_at_key(s, n, k);
     CHECK(vector_copy(&s->checker->views[n->index].before, &n->node->vector) == 0);
     /* While it is being caught up is when a vector might say too much. */
-    if (++s->checker->looks % DEEP_LOOK_ONE_IN != 0 && n->node->delta == NULL)
+    struct node_view *v = &s->checker->views[n->index];
+    bool caught_up = v->deltas != n->node->counters.deltas_received;
+    v->deltas = n->node->counters.deltas_received;
+    if (++s->checker->looks % DEEP_LOOK_ONE_IN != 0 && n->node->delta == NULL && !caught_up)
         return;
     for (uint32_t k = 0; k < s->plan.keys; k++)
         check_covered(s, n, k);

@@ -31,6 +31,7 @@ struct node_view {
     struct seen ever[SIM_KEYS_MAX]; /* that any run has seen */
     struct seen on_disk[2][SIM_KEYS_MAX];
     uint64_t last_issued, greatest_seen; /* stamps, in this run */
+    uint64_t deltas; /* received by the last look */
     /* The key's record came when the vector said already that something greater had been here. */
     bool late[SIM_KEYS_MAX];
     struct vector before; /* the node's vector at the last look */
