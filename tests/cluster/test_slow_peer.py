@@ -78,6 +78,8 @@ def test_a_peer_at_1_kb_a_second_delays_nobody_and_costs_bounded_memory(cluster,
     assert slow.info()["digest"] != a.info()["digest"]
     assert passed_a_second < 2500  # both ways, and what was in its buffers
     assert writes > 0.6 * fast_writes and slowest_s < 0.5 * SLOWNESS and lag_ms < 2500
+    for node in (a, b):  # far more than the ring holds, on keys that hold little
+        node.write_many((f"big-{node.name}-{i % 100}", "x" * 10_000) for i in range(10_000))
     for node in (a, b):
         data, peak = node.number("memory_bytes"), node.rss_bytes(peak=True)
         print(f"{node.name}: {data / MIB:.0f} MiB of data, {peak / MIB:.0f} MiB at most")
