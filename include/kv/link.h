@@ -122,6 +122,7 @@ struct link_delta {
     uint32_t looked_at; /* entries, in this turn of the loop */
     uint64_t records; /* received so far */
     uint64_t entries; /* listed so far */
+    bool listed; /* a partition was, be its list empty */
     uint64_t deleted; /* found to be deleted at the sender, of which … */
     uint64_t diverged; /* … without a reason */
 };
