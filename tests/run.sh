@@ -140,6 +140,7 @@ run_unit() {
 }
 
 run_cluster() {
+    [ "$long" = 0 ] || export KV_CHAOS_SECONDS=3600 KV_JOIN_KEYS=5000000
     KV_BINARY=$PWD/$out/clang-asan/simple-kv KV_SANITIZED=1 pytest_counted "cluster sanitized" \
         tests/cluster
     # What a sanitizer's own memory would hide.
@@ -149,6 +150,7 @@ run_cluster() {
 run_bench() {
     if [ "$long" = 1 ]; then
         check "bench" "$python" tests/bench/run --build "$out/gcc"
+        check "bench pauses" "$python" tests/bench/pauses --build "$out/gcc" --keys 10000000
     else
         check "bench smoke" "$python" tests/bench/run --quick --build "$out/gcc"
     fi
