@@ -3,6 +3,8 @@
 #ifndef KV_MUTATION_H
 #define KV_MUTATION_H
 
+#include <stdint.h>
+
 /* X(name, what is broken) */
 #define MUTATIONS(X)                                                                               \
     X(NONE, "nothing")                                                                             \
@@ -46,10 +48,11 @@ enum mutation {
 #undef MUTATION_NAME
         MUTATION_COUNT
 };
+_Static_assert(MUTATION_COUNT <= 64, "a bit for each");
 
 #ifdef KV_MUTATIONS
-extern enum mutation kv_mutation;
-#define MUTATED(name) (kv_mutation == MUTATION_##name)
+extern uint64_t kv_mutations; /* bits: usually one; or one and the rule that makes it good */
+#define MUTATED(name) ((kv_mutations >> MUTATION_##name & 1) != 0)
 #else
 #define MUTATED(name) 0
 #endif

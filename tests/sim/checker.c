@@ -281,9 +281,9 @@ static void check_growth(struct sim *s, const struct sim_node *n, uint32_t key,
         sim_fail(s, 3, "%s replaced k%u by something older", n->name, key);
     if (seen_compare(is, greatest) < 0 && !is->tombstone && !s->checker->unseen_writes)
         sim_fail(s, 8, "%s has k%u back, which it had seen beaten", n->name, key);
-    if (!was->present && !is->tombstone && vector_covers(&v->before, is->origin, is->stamp))
-        sim_fail(s, 8, "%s took in a record of k%u that its vector covered", n->name, key);
     bool same = was->present && was->stamp == is->stamp && was->origin == is->origin;
+    if (!same && !is->tombstone && vector_covers(&v->before, is->origin, is->stamp))
+        sim_fail(s, 8, "%s took in a record of k%u that its vector covered", n->name, key);
     if (is->origin != n->config.origin && !same &&
         stamp_wall_ms(is->stamp) > now.wall_ms + n->config.max_clock_drift_ms)
         sim_fail(s, 7, "%s merged k%u from %llu ms ahead", n->name, key,
@@ -298,6 +298,9 @@ static void check_growth(struct sim *s, const struct sim_node *n, uint32_t key,
         v->greatest_seen = is->stamp;
     const struct issued *x = greatest_covered(s, &v->before, key);
     v->late[key] = x != NULL && issued_compare(is->stamp, is->origin, x) < 0;
+    struct issued *came = issued_find(s->checker, key, is->stamp, is->origin);
+    if (came != NULL && v->late[key])
+        came->came_late = true;
 }
 
 /* The node has dropped a tombstone: nobody it counts on may still need it. */
@@ -383,13 +386,14 @@ static bool is_beaten_by_delete(const struct sim *s, uint32_t key, const struct 
     return false;
 }
 
-/* Whether the delete that the node's vector covers was made by somebody who had the record: else it is
- * the one that may come in. */
+/* Whether the delete that the node's vector covers was made by somebody who had the record, and all to
+ * whom it came had not yet lost that delete: else it is the one that may come in, and that they list
+ * to those who compare with them, until a scrub finds it. */
 static bool was_seen(const struct sim *s, const struct sim_node *n, uint32_t key)
 {
     const struct seen *is = &s->checker->views[n->index].now[key];
     const struct issued *p = issued_find(s->checker, key, is->stamp, is->origin);
-    return p != NULL && p->deleted_stamp != 0 &&
+    return p != NULL && p->deleted_stamp != 0 && !p->came_late &&
            vector_covers(&n->node->vector, p->deleted_origin, p->deleted_stamp);
 }
 

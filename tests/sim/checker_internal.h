@@ -10,6 +10,7 @@ struct issued {
     uint64_t expires_ms;
     uint64_t value_hash;
     bool tombstone;
+    bool came_late; /* to some node, after what beat it had come and gone there by force */
     bool killed; /* a node has made a tombstone of it, with a reason */
     uint64_t deleted_stamp, deleted_origin; /* the last delete by a node that had it; 0 = none */
 };
