@@ -56,4 +56,10 @@ struct issued *issued_find(struct checker *c, uint32_t key, uint64_t stamp, uint
 bool look_up(struct sim *s, const struct sim_node *n, uint32_t key, struct record *rec);
 bool has_expired(const struct sim *s, const struct issued *x);
 
+/* checker_bounds.c: memory of links and of clients, digests counted again, who is no member. */
+void check_links(struct sim *s, struct sim_node *n);
+void check_sessions(struct sim *s, struct sim_node *n);
+void check_digests_of_keys(struct sim *s, const struct sim_node *n);
+void check_stranger(struct sim *s, const struct sim_node *n);
+
 #endif
