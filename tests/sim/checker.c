@@ -107,6 +107,10 @@ void checker_issued(struct sim *s, const struct sim_node *n, uint32_t key, uint6
             sim_fail(s, 5, "two writes have stamp %llx of %s", (unsigned long long)stamp, n->name);
     }
     v->last_issued = stamp;
+    /* A node that lost its memory and whose clock is too far behind writes what is older than deletes that
+     * are gone by the rules: that, too, comes in. */
+    if (stamp_wall_ms(stamp) + n->config.max_clock_drift_ms < SIM_START_WALL_MS + s->now_ms)
+        c->unseen_writes = true;
     if (rec.tombstone)
         note_delete(&c->keys[key], n, stamp);
     insert(&c->keys[key], (struct issued){.stamp = stamp,

@@ -30,7 +30,6 @@ NOT_CAUGHT_YET = {
     "DROPPED_NOT_INHERITED",
     "FORCED_UNLISTED",
     "LATE_UNCHECKED",
-    "STREAM_ALWAYS",
 }
 LIMIT_S = 60  # for searching one mutation
 LINES_LIMIT_S = 300  # likewise, when that is what is wanted

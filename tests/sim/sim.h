@@ -19,7 +19,9 @@
 #define SIM_KEYS_MAX    24u
 #define SIM_PORT        8080u
 #define SIM_TICK_MS     100u
-#define SIM_VALUE_BYTES (92u << 10) /* of a large value, its key and what else it needs */
+
+#define SIM_START_WALL_MS UINT64_C(1700000000000) /* by a clock that is right */
+#define SIM_VALUE_BYTES   (92u << 10) /* of a large value, its key and what else it needs */
 
 /* What may go wrong in a run, as bits. */
 #define FAULTS(X)                                                                                  \
