@@ -123,8 +123,7 @@ uint64_t memory_file_used(const struct memory_file *f);
 void memory_file_flip(struct memory_file *f, uint64_t bit);
 void memory_file_put(struct memory_file *f, uint64_t offset, struct bytes bytes);
 void memory_file_cut(struct memory_file *f, uint64_t size);
-struct bytes
-memory_file_bytes(const struct memory_file *f); /* these; borrowed */
+struct bytes memory_file_bytes(const struct memory_file *f); /* these; borrowed */
 
 /* Of all files' sizes. */
 uint64_t memory_disk_used(const struct memory_disk *d);
