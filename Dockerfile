@@ -61,10 +61,11 @@ ENTRYPOINT ["simple-kv"]
 
 COPY --from=build /build/simple-kv /usr/local/bin/simple-kv
 
-# Last, so that another version or revision builds nothing again.
-ARG VERSION=unknown
+# Last, so that another version or revision builds nothing again. VERSION is that of CMakeLists.txt.
+ARG VERSION=0.1.0
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="simple-kv" \
       org.opencontainers.image.description="Replicated key-value store; every node takes reads and writes" \
+      org.opencontainers.image.licenses="MIT" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}"

@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # The one test command: installs what is missing, builds, and tests everything.
 #
-#   tests/run.sh            everything, about 20 minutes
-#   tests/run.sh unit       only some parts; any of: lint unit cluster bench docker
-#   tests/run.sh --long     everything, and the whole benchmark instead of a smoke run of it
+#   tests/run.sh            everything, about 25 minutes
+#   tests/run.sh unit       only some parts; any of: lint unit sim cluster bench docker
+#   tests/run.sh --long     everything, with an hour of the simulator, an hour of chaos, and the whole
+#                           benchmark instead of a smoke run of it
 #
 # Needs Debian 12, and root (or sudo) where something has to be installed. Each part's output is shown
 # and kept in build-test/logs. The last line counts what passed and failed; the exit status is 1 if
@@ -12,7 +13,7 @@ set -u
 cd "$(dirname "$0")/.." || exit 1
 
 python=/usr/bin/python3 # Debian's: it is the one that has python3-pytest
-all_parts=(lint unit cluster bench docker)
+all_parts=(lint unit sim cluster bench docker)
 out="build-test"
 logs=$out/logs
 unit_timeout_s=300 # one program that hangs fails; it does not hold up the rest
@@ -139,7 +140,29 @@ run_unit() {
         valgrind -q --error-exitcode=1 --leak-check=full --errors-for-leak-kinds=definite
 }
 
+# The stories that once went wrong, each with the line that says what it caught.
+sim_regressions() {
+    local line
+    while IFS= read -r line; do
+        line=${line%%#*}
+        [ -n "${line// /}" ] || continue
+        # shellcheck disable=SC2086 # the line is a list of options
+        "$out/gcc/tests/sim/simple-kv-sim" $line || return 1
+    done <tests/sim/regressions
+}
+
+# New seeds every time. Sanitized ones are slower, and find what only they can.
+run_sim() {
+    local seconds=150 sanitized_seconds=30
+    [ "$long" = 0 ] || seconds=3600
+    check "sim regressions" sim_regressions
+    check "sim" "$out/gcc/tests/sim/simple-kv-sim" --seconds "$seconds"
+    check "sim sanitized" "$out/clang-asan/tests/sim/simple-kv-sim" --seconds "$sanitized_seconds"
+    check "sim mutations" "$python" tests/sim/mutations.py "$out/gcc/tests/sim/simple-kv-sim-mutants"
+}
+
 run_cluster() {
+    [ "$long" = 0 ] || export KV_CHAOS_SECONDS=3600 KV_JOIN_KEYS=5000000
     KV_BINARY=$PWD/$out/clang-asan/simple-kv KV_SANITIZED=1 pytest_counted "cluster sanitized" \
         tests/cluster
     # What a sanitizer's own memory would hide.
@@ -149,6 +172,7 @@ run_cluster() {
 run_bench() {
     if [ "$long" = 1 ]; then
         check "bench" "$python" tests/bench/run --build "$out/gcc"
+        check "bench pauses" "$python" tests/bench/pauses --build "$out/gcc" --keys 10000000
     else
         check "bench smoke" "$python" tests/bench/run --quick --build "$out/gcc"
     fi
@@ -164,7 +188,7 @@ main() {
     for argument in "$@"; do
         case $argument in
         --long) long=1 ;;
-        lint | unit | cluster | bench | docker) parts+=("$argument") ;;
+        lint | unit | sim | cluster | bench | docker) parts+=("$argument") ;;
         *)
             echo "tests/run.sh: unknown argument '$argument'; known: --long ${all_parts[*]}" >&2
             exit 2

@@ -48,7 +48,7 @@
 
 /* Entries that delta scans, and checks, look at in one turn of the loop: at 10 million keys each is a
  * miss of every cache. */
-#define LINK_SCAN_ENTRIES 512u
+#define LINK_SCAN_ENTRIES 256u
 
 /* How long a peer's vector may stay ahead before the difference is fetched from that peer. */
 #define LINK_AHEAD_MS 2000u
@@ -122,6 +122,7 @@ struct link_delta {
     uint32_t looked_at; /* entries, in this turn of the loop */
     uint64_t records; /* received so far */
     uint64_t entries; /* listed so far */
+    bool listed; /* a partition was, be its list empty */
     uint64_t deleted; /* found to be deleted at the sender, of which … */
     uint64_t diverged; /* … without a reason */
 };

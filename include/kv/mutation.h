@@ -3,6 +3,8 @@
 #ifndef KV_MUTATION_H
 #define KV_MUTATION_H
 
+#include <stdint.h>
+
 /* X(name, what is broken) */
 #define MUTATIONS(X)                                                                               \
     X(NONE, "nothing")                                                                             \
@@ -27,7 +29,6 @@
     X(DROPPED_NOT_INHERITED, "the dropped vector is not taken over with a peer's vector")          \
     X(STREAM_ALWAYS, "the ring goes on whatever else is missing")                                  \
     X(GAP_UNTOLD, "the ring was too short, and the receiver is not told")                          \
-    X(ENDED_RUN_CONFIRMS, "a link of a run that ended confirms for the run after it")              \
     X(LATE_UNCHECKED, "what arrives during a delta by other links is not checked")                 \
     X(FORCED_UNLISTED, "tombstones go by force during a delta, and it lists nothing")              \
     X(DELTA_VECTOR_LATE, "a delta promises the vector of its end, not of its beginning")           \
@@ -63,10 +64,11 @@ enum mutation {
 #undef MUTATION_NAME
         MUTATION_COUNT
 };
+_Static_assert(MUTATION_COUNT <= 64, "a bit for each");
 
 #ifdef KV_MUTATIONS
-extern enum mutation kv_mutation;
-#define MUTATED(name) (kv_mutation == MUTATION_##name)
+extern uint64_t kv_mutations; /* bits: usually one; or one and the rule that makes it good */
+#define MUTATED(name) ((kv_mutations >> MUTATION_##name & 1) != 0)
 #else
 #define MUTATED(name) 0
 #endif

@@ -19,6 +19,9 @@
 
 #define NODE_TICK_MS 100u
 
+/* How soon a sweep goes on when there is more to do. */
+#define NODE_SWEEP_MS 10u
+
 /* A link that ended over the clocks counts as a peer that disagrees for so long: more than the
  * longest pause between two attempts. */
 #define NODE_CLOCK_REFUSED_MS 15000u
@@ -105,6 +108,10 @@ struct node {
     uint32_t scans; /* deltas being served */
     uint32_t backups; /* being sent to clients */
     uint32_t collect_next; /* the partition at which the search for tombstones goes on */
+    bool collecting; /* it is in the middle of that one */
+    struct store_cursor collect_cursor;
+    uint64_t collect_least; /* the least stamp of a tombstone that it has passed there */
+    uint64_t sweep_mono_ms; /* when it and expiry go on; 0 = with the next tick */
     uint64_t heartbeat_mono_ms;
     uint64_t tick_mono_ms;
     struct moment started;
@@ -185,8 +192,11 @@ uint32_t node_linked_count(const struct node *n);
 /* Members, and addresses at which nobody was identified yet. */
 uint32_t node_expected_count(const struct node *n);
 
-/* collect.c: drops, in rotation over the partitions, tombstones that nobody needs any more. */
-void node_collect(struct node *n, struct moment now);
+/* collect.c: drops, in rotation over the partitions, tombstones that nobody needs any more: so many
+ * at a time. True when there is more to drop. */
+bool node_collect(struct node *n, struct moment now);
+/* Before the store goes. */
+void node_close_collection(struct node *n);
 
 /* Likewise: forgets members that have been away for too long. */
 void node_forget_absent(struct node *n, struct moment now);

@@ -52,9 +52,9 @@ bool store_find(struct store *s, struct bytes key, struct record *rec);
 void store_drop_tombstone(struct store *s, const struct record *tombstone);
 
 /* Turns records that have expired into tombstones with their own stamps, in rotation over the
- * partitions and by whole partitions, until about `budget` entries were looked at. Every node does
- * the same by itself, so these tombstones need not be sent. */
-void store_expire(struct store *s, uint64_t wall_ms, uint64_t budget);
+ * partitions, until `budget` entries were looked at: true then, as there may be more. Every node
+ * does the same by itself, so these tombstones need not be sent. */
+bool store_expire(struct store *s, uint64_t wall_ms, uint64_t budget);
 
 uint64_t store_live_count(const struct store *s); /* those expired but not yet swept included */
 uint64_t store_tombstone_count(const struct store *s);

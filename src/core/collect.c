@@ -15,8 +15,8 @@
 #include "kv/mutation.h"
 #include "kv/node.h"
 
-/* Entries looked at in one tick, up to one partition more: a bound on how long it may take. */
-#define COLLECT_ENTRIES_A_TICK 2000u
+/* Entries looked at at a time: a bound on how long it may take. */
+#define COLLECT_ENTRIES 300u
 
 /* What is decided for a whole pass: below which stamps what may go; 0 = nothing. */
 struct collection {
@@ -100,25 +100,42 @@ static bool drop(struct node *n, const struct record *rec, enum verdict verdict)
     return true;
 }
 
-static uint64_t collect_partition(struct node *n, uint32_t partition, const struct collection *c)
+static void pass_begin(struct node *n)
 {
-    struct store_cursor cursor;
+    store_cursor_open(&n->collect_cursor, n->store, n->collect_next);
+    n->collecting = true;
+    n->collect_least = UINT64_MAX;
+    store_partition_swept(n->store, n->collect_next, UINT64_MAX); /* what comes lowers it */
+}
+
+static void pass_end(struct node *n)
+{
+    uint64_t come = store_partition_tombstone_min(n->store, n->collect_next);
+    store_cursor_close(&n->collect_cursor);
+    n->collecting = false;
+    store_partition_swept(n->store, n->collect_next,
+                          n->collect_least < come ? n->collect_least : come);
+    n->collect_next = (n->collect_next + 1) % STORE_PARTITIONS;
+}
+
+/* Looks at up to so many entries of the partition under way. Returns how many it has. */
+static uint64_t pass_step(struct node *n, const struct collection *c, uint64_t budget)
+{
     struct record rec;
-    uint64_t seen = 0, least = UINT64_MAX;
-    store_cursor_open(&cursor, n->store, partition);
-    while (store_cursor_next(&cursor, &rec)) {
-        seen++;
+    for (uint64_t seen = 0; seen < budget; seen++) {
+        if (!store_cursor_next(&n->collect_cursor, &rec)) {
+            pass_end(n);
+            return seen;
+        }
         if (!rec.tombstone)
             continue;
         uint64_t stamp = rec.stamp;
         enum verdict verdict = judge(n, &rec, c);
         bool gone = verdict != STAYS && drop(n, &rec, verdict);
-        if (!gone && stamp < least)
-            least = stamp;
+        if (!gone && stamp < n->collect_least)
+            n->collect_least = stamp;
     }
-    store_cursor_close(&cursor);
-    store_partition_swept(n->store, partition, least);
-    return seen;
+    return budget;
 }
 
 /* Whether every delta being served bears that tombstones of the partition go by force. */
@@ -160,22 +177,44 @@ static struct collection plan(const struct node *n, struct moment now)
     return c;
 }
 
-void node_collect(struct node *n, struct moment now)
+/* Opens the partition that is next, if there may be something in it to drop; else passes it. */
+static bool pass_opened(struct node *n, const struct collection *c)
+{
+    uint64_t below = c->passed > c->stranded ? c->passed : c->stranded;
+    below = c->forced > below ? c->forced : below;
+    if (store_partition_tombstone_min(n->store, n->collect_next) < below &&
+        (c->forced == 0 || scans_allow(n, n->collect_next))) {
+        pass_begin(n);
+        return true;
+    }
+    n->collect_next = (n->collect_next + 1) % STORE_PARTITIONS;
+    return false;
+}
+
+bool node_collect(struct node *n, struct moment now)
 {
     if (store_tombstone_count(n->store) == 0)
-        return;
+        return false;
     struct collection c = plan(n, now);
-    uint64_t seen = 0, below = c.passed > c.stranded ? c.passed : c.stranded;
-    below = c.forced > below ? c.forced : below;
-    for (uint32_t i = 0; i < STORE_PARTITIONS && seen < COLLECT_ENTRIES_A_TICK; i++) {
-        uint32_t p = n->collect_next;
-        n->collect_next = (p + 1) % STORE_PARTITIONS;
-        if (store_partition_tombstone_min(n->store, p) < below &&
-            (c.forced == 0 || scans_allow(n, p)))
-            seen += collect_partition(n, p, &c);
+    uint64_t seen = 0, dropped = n->counters.tombstones_dropped;
+    /* A delta that has begun since may be in the middle of the partition that this pass is in. */
+    if (n->collecting && c.forced != 0 && !scans_allow(n, n->collect_next))
+        c.forced = 0;
+    for (uint32_t i = 0; i <= STORE_PARTITIONS && seen < COLLECT_ENTRIES; i++) {
+        if (!n->collecting && !pass_opened(n, &c))
+            continue;
+        seen += pass_step(n, &c, COLLECT_ENTRIES - seen);
         if (c.forced != 0 && !is_over_limit(n))
-            return; /* the next tick drops by the rules */
+            return false; /* the next tick drops by the rules */
     }
+    return seen >= COLLECT_ENTRIES && n->counters.tombstones_dropped > dropped;
+}
+
+void node_close_collection(struct node *n)
+{
+    if (n->collecting)
+        store_cursor_close(&n->collect_cursor);
+    n->collecting = false;
 }
 
 void node_forget_absent(struct node *n, struct moment now)

@@ -166,7 +166,7 @@ bool link_is_finished(const struct link *l)
 /* Whether the member has come back as another run since this link was made. */
 static bool of_ended_run(const struct link *l)
 {
-    return l->origin != l->member->origin && !MUTATED(ENDED_RUN_CONFIRMS);
+    return l->origin != l->member->origin;
 }
 
 /* A second link from the same run takes the place of the first only when it has shown that it is

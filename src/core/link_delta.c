@@ -191,7 +191,7 @@ static void complete_delta(struct link *l)
                    l->member->name);
     }
     n->counters.deltas_received++;
-    n->counters.comparisons_received += d->behind && d->entries > 0;
+    n->counters.comparisons_received += d->listed;
     if (d->records > 0)
         notice_add(&n->notices, NOTICE_INFO, "caught up from %s: %" PRIu64 " records",
                    l->member->name, d->records);
@@ -229,6 +229,7 @@ void link_on_delta_mark(struct link *l, struct moment now, struct frame_reader *
         d->check_next = from;
         d->check_end = partitions;
         d->check_listed = listed != 0;
+        d->listed = d->listed || listed != 0;
         link_check_sort(l);
         link_delta_work(l);
     } else {

@@ -9,8 +9,8 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-/* Entries looked at for expiry in one tick: a bound on how long the tick may take. */
-#define EXPIRE_ENTRIES_A_TICK 2000u
+/* Entries looked at for expiry at a time: a bound on how long it may take. */
+#define EXPIRE_ENTRIES 300u
 
 struct node *node_new(const struct node_config *config, struct heap *heap, struct moment now)
 {
@@ -44,6 +44,7 @@ struct node *node_new(const struct node_config *config, struct heap *heap, struc
 void node_free(struct node *n)
 {
     CHECK(list_is_empty(&n->sessions) && list_is_empty(&n->links));
+    node_close_collection(n);
     if (n->store != NULL)
         store_free(n->store);
     journal_close(&n->journal);
@@ -262,6 +263,14 @@ static void release_overdue(struct node *n, struct moment now)
     }
 }
 
+/* By turns of the loop, however much there is. */
+static void sweep(struct node *n, struct moment now)
+{
+    bool more = store_expire(n->store, now.wall_ms, EXPIRE_ENTRIES);
+    more = node_collect(n, now) || more;
+    n->sweep_mono_ms = more ? now.mono_ms + NODE_SWEEP_MS : 0;
+}
+
 uint64_t node_tick(struct node *n, struct moment now)
 {
     release_overdue(n, now);
@@ -275,10 +284,13 @@ uint64_t node_tick(struct node *n, struct moment now)
         link_consider_all(n, now);
         compare_clocks(n, now);
         node_forget_absent(n, now);
-        store_expire(n->store, now.wall_ms, EXPIRE_ENTRIES_A_TICK);
-        node_collect(n, now);
+        sweep(n, now);
+    } else if (n->sweep_mono_ms != 0 && n->sweep_mono_ms <= now.mono_ms) {
+        sweep(n, now);
     }
     uint64_t due = n->tick_mono_ms + NODE_TICK_MS;
+    if (n->sweep_mono_ms != 0 && n->sweep_mono_ms < due)
+        due = n->sweep_mono_ms;
     list_for_each (item, &n->waiting) {
         uint64_t deadline = session_deadline(container_of(item, struct session, waiting));
         due = deadline < due ? deadline : due;

@@ -106,6 +106,8 @@ static int take_record(struct storage *s, const struct record *rec)
     if (r->pass == RECOVERY_SURVEY)
         return 0;
     r->records++;
+    if (s->restored_stamp < rec->stamp)
+        s->restored_stamp = rec->stamp;
     int error = node_restore_record(s->node, rec);
     return error == 0 ? 0 : recovery_out_of_memory(s);
 }

@@ -287,7 +287,6 @@ static int restore_node(struct storage *s)
     struct vector none;
     vector_init(&none, s->heap);
     stamp_observe(&n->clock, r->stamp_max);
-    s->restored_stamp = n->clock.last;
     n->forced_stamp = r->forced_stamp;
     if (node_restore(n, trusted ? &r->vector : &none, trusted ? &r->dropped : &r->dropped_all) != 0)
         return recovery_out_of_memory(s);

@@ -53,7 +53,8 @@ struct partition {
     struct entry *entries; /* the uthash head */
     uint64_t stamp_max;
     uint64_t digest; /* sum over live records, see record_digest */
-    uint64_t expires_min; /* no record expires before this; UINT64_MAX when none does */
+    uint64_t expires_min; /* no record expires before this, but for those that a sweep under way has
+                             passed; UINT64_MAX when none does */
     uint64_t tombstone_min; /* no tombstone's stamp is below this */
 };
 
@@ -68,7 +69,10 @@ struct store {
     struct origin **by_index; /* owned array of borrowed pointers */
     struct origin *origin_last; /* the one asked for last: runs of records share theirs */
     uint32_t origin_count, origin_capacity;
-    uint32_t expire_next; /* the partition at which the next sweep goes on */
+    uint32_t expire_next; /* the partition at which the sweep for expired records goes on */
+    bool sweeping; /* it is in the middle of that one */
+    struct store_cursor sweep;
+    uint64_t sweep_min; /* of what it has passed there, none expires before this */
     struct list cursors;
     struct partition partitions[STORE_PARTITIONS];
 };
@@ -373,6 +377,8 @@ void store_drop_tombstone(struct store *s, const struct record *tombstone)
 void store_free(struct store *s)
 {
     struct origin *o, *next;
+    if (s->sweeping)
+        store_cursor_close(&s->sweep);
     CHECK(list_is_empty(&s->cursors));
     for (uint32_t p = 0; p < STORE_PARTITIONS; p++) {
         while (s->partitions[p].entries != NULL)
@@ -390,42 +396,66 @@ void store_free(struct store *s)
 
 /* --- expiry -------------------------------------------------------------------------------- */
 
-/* Returns how many entries it looked at. */
-static uint64_t expire_partition(struct store *s, uint32_t partition, uint64_t wall_ms)
+static bool turn_into_tombstone(struct store *s, const struct record *rec)
 {
-    struct store_cursor cursor;
-    struct record rec;
-    uint64_t seen = 0, expires_min = UINT64_MAX;
-    store_cursor_open(&cursor, s, partition);
-    while (store_cursor_next(&cursor, &rec)) {
-        seen++;
-        if (record_expired(&rec, wall_ms)) {
-            struct record gone = rec;
-            gone.tombstone = true;
-            gone.expires_ms = 0;
-            gone.value = bytes_of(NULL, 0);
-            gone.stamp += MUTATED(EXPIRY_RESTAMPED);
-            /* Out of memory: the record stays, reads as missing, and is met again. */
-            if (store_merge(s, &gone, false) == STORE_MERGED)
-                continue;
-        }
-        if (rec.expires_ms != 0 && rec.expires_ms < expires_min)
-            expires_min = rec.expires_ms;
-    }
-    store_cursor_close(&cursor);
-    s->partitions[partition].expires_min = expires_min;
-    return seen;
+    struct record gone = *rec;
+    gone.tombstone = true;
+    gone.expires_ms = 0;
+    gone.value = bytes_of(NULL, 0);
+    gone.stamp += MUTATED(EXPIRY_RESTAMPED);
+    /* Out of memory: the record stays, reads as missing, and is met again. */
+    return store_merge(s, &gone, false) == STORE_MERGED;
 }
 
-void store_expire(struct store *s, uint64_t wall_ms, uint64_t budget)
+static void sweep_begin(struct store *s)
+{
+    store_cursor_open(&s->sweep, s, s->expire_next);
+    s->sweeping = true;
+    s->sweep_min = UINT64_MAX;
+    s->partitions[s->expire_next].expires_min = UINT64_MAX; /* what comes meanwhile lowers it */
+}
+
+static void sweep_end(struct store *s)
+{
+    struct partition *p = &s->partitions[s->expire_next];
+    store_cursor_close(&s->sweep);
+    s->sweeping = false;
+    s->expire_next = (s->expire_next + 1) % STORE_PARTITIONS;
+    if (s->sweep_min < p->expires_min)
+        p->expires_min = s->sweep_min;
+}
+
+/* Looks at up to so many entries of the partition under way. Returns how many it has. */
+static uint64_t sweep_step(struct store *s, uint64_t wall_ms, uint64_t budget)
+{
+    struct record rec;
+    for (uint64_t seen = 0; seen < budget; seen++) {
+        if (!store_cursor_next(&s->sweep, &rec)) {
+            sweep_end(s);
+            return seen;
+        }
+        if (record_expired(&rec, wall_ms) && turn_into_tombstone(s, &rec))
+            continue;
+        if (rec.expires_ms != 0 && rec.expires_ms < s->sweep_min)
+            s->sweep_min = rec.expires_ms;
+    }
+    return budget;
+}
+
+bool store_expire(struct store *s, uint64_t wall_ms, uint64_t budget)
 {
     uint64_t seen = 0;
-    for (uint32_t i = 0; i < STORE_PARTITIONS && seen < budget; i++) {
-        uint32_t p = s->expire_next;
-        s->expire_next = (p + 1) % STORE_PARTITIONS;
-        if (s->partitions[p].expires_min <= wall_ms)
-            seen += expire_partition(s, p, wall_ms);
+    /* One more than there are: the first may only have been the rest of one. */
+    for (uint32_t i = 0; i <= STORE_PARTITIONS && seen < budget; i++) {
+        if (!s->sweeping && s->partitions[s->expire_next].expires_min > wall_ms) {
+            s->expire_next = (s->expire_next + 1) % STORE_PARTITIONS;
+            continue;
+        }
+        if (!s->sweeping)
+            sweep_begin(s);
+        seen += sweep_step(s, wall_ms, budget - seen);
     }
+    return seen >= budget;
 }
 
 /* --- counts and cursors -------------------------------------------------------------------- */

@@ -100,10 +100,10 @@ def partition_digests(live):
 
 
 def group_digests(live):
-    found = []
-    for start in range(0, PARTITIONS, GROUPS):
+    found, of_partitions = [], partition_digests(live)
+    for start in range(0, PARTITIONS, PARTITIONS // GROUPS):
         digest = 0
-        for one in partition_digests(live)[start:start + PARTITIONS // GROUPS]:
+        for one in of_partitions[start:start + PARTITIONS // GROUPS]:
             digest = mix(digest, one)
         found.append(digest)
     return found

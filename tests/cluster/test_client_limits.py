@@ -216,6 +216,29 @@ def test_more_clients_than_max_clients_are_told_and_closed(kv):
     assert [conn.cmd("PING") for conn in conns] == ["+PONG"] * 2
 
 
+def test_where_fewer_files_may_be_open_the_log_says_so_and_clients_in_place_go_on(kv):
+    node = kv.node(prefix=["prlimit", "--nofile=64:64"])
+    assert "raise the limit" in node.wait_log("only 64 open files are allowed")
+    conns = [node.connect() for _ in range(100)]
+
+    def answers(conn):
+        try:
+            return conn.cmd("PING") == "+PONG"
+        except ConnectionError:
+            return False
+    served = [answers(conn) for conn in conns]
+    assert 30 < served.count(True) < 64 and served == sorted(served, reverse=True)
+    assert all(answers(conn) for conn, good in zip(conns, served) if good)
+    conns[0].close()
+
+    def has_room():
+        with node.connect() as conn:
+            return answers(conn)
+    eventually(has_room, 5, "a freed place works again")
+    for conn in conns:
+        conn.close()
+
+
 def test_peers_get_through_when_all_places_for_clients_are_taken(kv):
     crowded = kv.node(max_clients=2)
     conns = [crowded.connect() for _ in range(2)]

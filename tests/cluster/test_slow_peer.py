@@ -71,13 +71,17 @@ def test_a_peer_at_1_kb_a_second_delays_nobody_and_costs_bounded_memory(cluster,
     passed, begin = sum(line.passed_bytes.values()), time.monotonic()
     writes, slowest_s, lag_ms = loaded(a, b, "slow")
     passed_a_second = (sum(line.passed_bytes.values()) - passed) / (time.monotonic() - begin)
-    eventually(lambda: a.info()["digest"] == b.info()["digest"], 5, "the other two are equal")
+    eventually(lambda: a.info()["digest"] == b.info()["digest"], 15, "the other two are equal")
     print(f"writes/s {fast_writes:.0f} before, {writes:.0f} with the slow line; slowest answer "
           f"{fast_slowest_s * 1000:.0f} and {slowest_s * 1000:.0f} ms; {passed_a_second:.0f} bytes/s "
           f"on the line; lag between the others {lag_ms} ms; the slow one: {a.peer(name='slow')}")
     assert slow.info()["digest"] != a.info()["digest"]
     assert passed_a_second < 2500  # both ways, and what was in its buffers
-    assert writes > 0.6 * fast_writes and slowest_s < 0.5 * SLOWNESS and lag_ms < 2500
+    # One that were delayed by the line would all but stand still; so wide are the bounds for the sake
+    # of a machine that does other things meanwhile.
+    assert writes > 0.3 * fast_writes and slowest_s < SLOWNESS and lag_ms < 5000
+    for node in (a, b):  # far more than the ring holds, on keys that hold little
+        node.write_many((f"big-{node.name}-{i % 100}", "x" * 10_000) for i in range(10_000))
     for node in (a, b):
         data, peak = node.number("memory_bytes"), node.rss_bytes(peak=True)
         print(f"{node.name}: {data / MIB:.0f} MiB of data, {peak / MIB:.0f} MiB at most")

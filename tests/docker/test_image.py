@@ -61,8 +61,10 @@ def test_data_belongs_to_the_server_and_all_else_is_read_only():
 
 def test_labels_and_metadata():
     config = json.loads(kv.docker("image", "inspect", "simple-kv"))[0]["Config"]
-    for label in ("title", "description", "version", "revision"):
+    for label in ("title", "description", "licenses", "revision"):
         assert config["Labels"][f"org.opencontainers.image.{label}"]
+    version = kv.docker("run", "--rm", "simple-kv", "--version").split()[1]
+    assert config["Labels"]["org.opencontainers.image.version"] == version
     assert "/data" in config["Volumes"]
     assert "8080/tcp" in config["ExposedPorts"]
     assert config["StopSignal"] == "SIGTERM"

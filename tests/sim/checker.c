@@ -107,6 +107,10 @@ void checker_issued(struct sim *s, const struct sim_node *n, uint32_t key, uint6
             sim_fail(s, 5, "two writes have stamp %llx of %s", (unsigned long long)stamp, n->name);
     }
     v->last_issued = stamp;
+    /* A node that lost its memory and whose clock is too far behind writes what is older than deletes that
+     * are gone by the rules: that, too, comes in. */
+    if (stamp_wall_ms(stamp) + n->config.max_clock_drift_ms < SIM_START_WALL_MS + s->now_ms)
+        c->unseen_writes = true;
     if (rec.tombstone)
         note_delete(&c->keys[key], n, stamp);
     insert(&c->keys[key], (struct issued){.stamp = stamp,
@@ -261,9 +265,9 @@ static void check_growth(struct sim *s, const struct sim_node *n, uint32_t key,
         sim_fail(s, 3, "%s replaced k%u by something older", n->name, key);
     if (seen_compare(is, greatest) < 0 && !is->tombstone && !s->checker->unseen_writes)
         sim_fail(s, 8, "%s has k%u back, which it had seen beaten", n->name, key);
-    if (!was->present && !is->tombstone && vector_covers(&v->before, is->origin, is->stamp))
-        sim_fail(s, 8, "%s took in a record of k%u that its vector covered", n->name, key);
     bool same = was->present && was->stamp == is->stamp && was->origin == is->origin;
+    if (!same && !is->tombstone && vector_covers(&v->before, is->origin, is->stamp))
+        sim_fail(s, 8, "%s took in a record of k%u that its vector covered", n->name, key);
     if (is->origin != n->config.origin && !same &&
         stamp_wall_ms(is->stamp) > now.wall_ms + n->config.max_clock_drift_ms)
         sim_fail(s, 7, "%s merged k%u from %llu ms ahead", n->name, key,
@@ -278,6 +282,9 @@ static void check_growth(struct sim *s, const struct sim_node *n, uint32_t key,
         v->greatest_seen = is->stamp;
     const struct issued *x = greatest_covered(s, &v->before, key);
     v->late[key] = x != NULL && issued_compare(is->stamp, is->origin, x) < 0;
+    struct issued *came = issued_find(s->checker, key, is->stamp, is->origin);
+    if (came != NULL && v->late[key])
+        came->came_late = true;
 }
 
 /* The node has dropped a tombstone: nobody it counts on may still need it. */
@@ -365,13 +372,14 @@ static bool is_beaten_by_delete(const struct sim *s, uint32_t key, const struct 
     return false;
 }
 
-/* Whether the delete that the node's vector covers was made by somebody who had the record: else it is
- * the one that may come in. */
+/* Whether the delete that the node's vector covers was made by somebody who had the record, and all to
+ * whom it came had not yet lost that delete: else it is the one that may come in, and that they list
+ * to those who compare with them, until a scrub finds it. */
 static bool was_seen(const struct sim *s, const struct sim_node *n, uint32_t key)
 {
     const struct seen *is = &s->checker->views[n->index].now[key];
     const struct issued *p = issued_find(s->checker, key, is->stamp, is->origin);
-    return p != NULL && p->deleted_stamp != 0 &&
+    return p != NULL && p->deleted_stamp != 0 && !p->came_late &&
            vector_covers(&n->node->vector, p->deleted_origin, p->deleted_stamp);
 }
 
@@ -431,99 +439,6 @@ void checker_started(struct sim *s, const struct sim_node *n)
     checker_recovered(s, n);
 }
 
-/* --- memory, digests, refusals ------------------------------------------------------------- */
-
-/* What either buffer of a link is filled to, and the frame or the lists that may come on top. */
-#define LINK_BYTES_MAX (LINK_OUTPUT_BYTES + LINK_FRAME_BYTES + 2 * SIM_VALUE_BYTES)
-
-static void check_links(struct sim *s, struct sim_node *n)
-{
-    list_for_each (item, &n->node->links) {
-        const struct link *l = container_of(item, struct link, all);
-        size_t in = buffer_size(&l->in), out = buffer_size(&l->out);
-        if (in > LINK_BYTES_MAX || out > LINK_BYTES_MAX)
-            sim_fail(s, 14, "a link of %s holds %zu bytes in, %zu out", n->name, in, out);
-    }
-}
-
-static void check_sessions(struct sim *s, struct sim_node *n)
-{
-    size_t most = n->config.max_output_bytes + 2 * SIM_VALUE_BYTES;
-    list_for_each (item, &n->node->sessions) {
-        const struct session *c = container_of(item, struct session, all);
-        size_t out = buffer_size(&c->out) + buffer_size(&c->held) + buffer_size(&c->holds);
-        if (out > most || buffer_size(&c->in) > most)
-            sim_fail(s, 14, "a client of %s takes %zu bytes in, %zu out", n->name,
-                     buffer_size(&c->in), out);
-    }
-}
-
-/* The digests of the keys' partitions, counted again. checker_end.c looks at all partitions. */
-static void check_digests_of_keys(struct sim *s, const struct sim_node *n)
-{
-    const struct checker *c = s->checker;
-    const struct seen *now = c->views[n->index].now;
-    for (uint32_t k = 0; k < s->plan.keys; k++) {
-        uint64_t sum = 0;
-        for (uint32_t i = 0; i < s->plan.keys; i++) {
-            if (c->partitions[i] == c->partitions[k] && now[i].present && !now[i].tombstone)
-                sum += hash_mix(hash_key(c->names[i]), hash_mix(now[i].origin, now[i].stamp));
-        }
-        if (sum != store_partition_digest(n->node->store, c->partitions[k]))
-            sim_fail(s, 12, "%s has a false digest of k%u's partition", n->name, k);
-    }
-}
-
-static void check_stranger(struct sim *s, const struct sim_node *n)
-{
-    const struct sim_node *stranger = &s->nodes[SIM_NODES_MAX - 1];
-    if (stranger->exists && stranger->stranger != STRANGER_NAME &&
-        members_find(&n->node->members, bytes_text(stranger->name)) != NULL)
-        sim_fail(s, 16, "%s counts a stranger among its members", n->name);
-}
-
-static uint64_t mix_vector(uint64_t sum, const struct vector *v)
-{
-    for (uint32_t i = 0; i < v->count; i++)
-        sum = hash_mix(sum, hash_mix(v->entries[i].origin, v->entries[i].stamp));
-    return hash_mix(sum, v->count);
-}
-
-uint64_t checker_state(const struct sim_node *n)
-{
-    const struct node *node = n->node;
-    uint64_t sum = hash_mix(store_digest(node->store), store_tombstone_count(node->store));
-    sum = mix_vector(mix_vector(sum, &node->vector), &node->dropped);
-    sum = hash_mix(sum, hash_mix(node->clock.last, node->members.count));
-    for (uint32_t i = 0; i < node->members.count; i++) {
-        const struct member *m = node->members.list[i];
-        sum = mix_vector(mix_vector(sum, &m->confirmed), &m->durable);
-        sum = hash_mix(hash_mix(sum, m->origin), m->forgotten_ms);
-    }
-    return sum | 1;
-}
-
-void checker_refused(struct sim *s, const struct sim_node *n, uint64_t state_before)
-{
-    if (checker_state(n) != state_before)
-        sim_fail(s, 16, "%s has changed by a peer that was refused", n->name);
-}
-
-void checker_read(struct sim *s, const struct sim_node *n, uint32_t key, struct bytes reply)
-{
-    struct record rec;
-    struct bytes value = bytes_of(reply.data, reply.size - 1);
-    const struct issued *x = NULL;
-    if (look_up(s, n, key, &rec) && !rec.tombstone)
-        x = issued_find(s->checker, key, rec.stamp, rec.origin);
-    if (x != NULL && x->expires_ms != 0 && x->expires_ms <= sim_now(s, n).wall_ms)
-        x = NULL;
-    if (x == NULL && !bytes_equal(value, bytes_text("NOT_FOUND")))
-        sim_fail(s, 8, "a client of %s reads k%u, which is deleted or has expired", n->name, key);
-    else if (x != NULL && hash_key(value) != x->value_hash)
-        sim_fail(s, 2, "a client of %s reads another k%u than is there", n->name, key);
-}
-
 static void note_forced(struct sim *s, const struct sim_node *n)
 {
     struct checker *c = s->checker;
@@ -543,7 +458,10 @@ void checker_look(struct sim *s, struct sim_node *n)
     CHECK(vector_copy(&s->checker->views[n->index].before, &n->node->vector) == 0);
     checker_note_durable(s, n);
     /* While it is being caught up is when a vector might say too much. */
-    if (++s->checker->looks % DEEP_LOOK_ONE_IN != 0 && n->node->delta == NULL)
+    struct node_view *v = &s->checker->views[n->index];
+    bool caught_up = v->deltas != n->node->counters.deltas_received;
+    v->deltas = n->node->counters.deltas_received;
+    if (++s->checker->looks % DEEP_LOOK_ONE_IN != 0 && n->node->delta == NULL && !caught_up)
         return;
     for (uint32_t k = 0; k < s->plan.keys; k++)
         check_covered(s, n, k);

@@ -10,6 +10,7 @@ struct issued {
     uint64_t expires_ms;
     uint64_t value_hash;
     bool tombstone;
+    bool came_late; /* to some node, after what beat it had come and gone there by force */
     bool killed; /* a node has made a tombstone of it, with a reason */
     bool promised; /* its client was told that it is done, … */
     uint32_t promised_by; /* … by this node … */
@@ -34,6 +35,7 @@ struct node_view {
         greatest[SIM_KEYS_MAX]; /* that this run has seen, or the vector it began with covers */
     struct seen ever[SIM_KEYS_MAX]; /* that any run has seen */
     uint64_t last_issued, greatest_seen; /* stamps, in this run */
+    uint64_t deltas; /* received by the last look */
     /* The key's record came when the vector said already that something greater had been here. */
     bool late[SIM_KEYS_MAX];
     struct vector before; /* the node's vector at the last look */
@@ -69,5 +71,11 @@ bool may_be_gone(const struct sim *s, const struct sim_node *n, uint32_t key,
 void checker_note_durable(struct sim *s, const struct sim_node *n);
 /* What the node has begun with is what its disk owes. */
 void checker_recovered(struct sim *s, const struct sim_node *n);
+
+/* checker_bounds.c: memory of links and of clients, digests counted again, who is no member. */
+void check_links(struct sim *s, struct sim_node *n);
+void check_sessions(struct sim *s, struct sim_node *n);
+void check_digests_of_keys(struct sim *s, const struct sim_node *n);
+void check_stranger(struct sim *s, const struct sim_node *n);
 
 #endif

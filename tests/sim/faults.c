@@ -98,6 +98,8 @@ static void set_up_node(struct sim *s, struct sim_node *n)
     if (has(s, FAULT_SKEW)) {
         n->clock.offset_ms = (int64_t)pick(s, 4000) - 2000;
         n->clock.drift_ppm = (int64_t)pick(s, 400) - 200;
+    } else if (!has(s, FAULT_CLOCK)) {
+        n->config.max_clock_drift_ms = s->drift_ms;
     }
     if (n->keeps_disk)
         n->disk.config.sync = (enum storage_sync)random_below(&s->disks, 3);
@@ -124,6 +126,9 @@ static void join_late(struct sim *s, uint32_t index)
 void faults_begin(struct sim *s)
 {
     network_heal(s);
+    /* Where clocks agree, a short limit lets tombstones go early: then nothing but the other rules
+     * keeps what they deleted from coming back. */
+    s->drift_ms = hash_mix(s->plan.seed, 5) % 2 == 0 ? 5000 : 300;
     for (uint32_t i = 0; i < s->size; i++)
         set_up_node(s, &s->nodes[i]);
     for (uint32_t i = 0; i < SIM_NODES_MAX && has(s, FAULT_DELAY); i++) {

@@ -9,7 +9,7 @@
 #include <time.h>
 
 #ifdef KV_MUTATIONS
-enum mutation kv_mutation = MUTATION_NONE;
+uint64_t kv_mutations = 0;
 static const char *const mutation_names[] = {
 #define MUTATION_TEXT(name, text) #name,
     MUTATIONS(MUTATION_TEXT)
@@ -39,7 +39,7 @@ static int usage(void)
           "  --verbose         tell the story of the seed\n"
           "  --no-shrink       print a failing seed as it is\n"
 #ifdef KV_MUTATIONS
-          "  --mutate NAME     break a rule (--mutations lists them)\n"
+          "  --mutate NAME     break a rule (--mutations lists them); may be given again\n"
 #endif
           "\n"
           "Exit status: 0 all passed, 1 one failed, 2 usage.\n",
@@ -121,7 +121,7 @@ static bool set_mutation(const char *name)
 {
     for (size_t i = 0; i < MUTATION_COUNT; i++) {
         if (strcmp(mutation_names[i], name) == 0) {
-            kv_mutation = (enum mutation)i;
+            kv_mutations |= UINT64_C(1) << i;
             return true;
         }
     }

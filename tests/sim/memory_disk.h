@@ -116,15 +116,14 @@ void memory_disk_copy_at(struct memory_disk *d, uint64_t step, struct memory_dis
 /* The file of that name; NULL = none. */
 struct memory_file *memory_disk_find(const struct memory_disk *d, const char *name);
 
-/* How many bytes it takes, without the zeros at its end. */
+/* How many bytes of it were ever written. */
 uint64_t memory_file_used(const struct memory_file *f);
 
 /* What is at these places, for good. The file must be as large. */
 void memory_file_flip(struct memory_file *f, uint64_t bit);
 void memory_file_put(struct memory_file *f, uint64_t offset, struct bytes bytes);
 void memory_file_cut(struct memory_file *f, uint64_t size);
-struct bytes
-memory_file_bytes(const struct memory_file *f); /* borrowed; without zeros at the end */
+struct bytes memory_file_bytes(const struct memory_file *f); /* these; borrowed */
 
 /* Of all files' sizes. */
 uint64_t memory_disk_used(const struct memory_disk *d);

@@ -168,10 +168,7 @@ void settle_changes(struct memory_file *f, uint32_t count, struct random *r)
 
 uint64_t memory_file_used(const struct memory_file *f)
 {
-    uint64_t used = f->now.stored;
-    while (used > 0 && f->now.at[used - 1] == 0)
-        used--;
-    return used;
+    return f->now.stored;
 }
 
 struct bytes memory_file_bytes(const struct memory_file *f)

@@ -27,6 +27,7 @@ static void open_end(struct sim *s, struct wire_end *e, uint32_t node)
     e->open = true;
     buffer_init(&e->arriving.bytes, &s->plain);
     buffer_init(&e->arriving.segments, &s->plain);
+    buffer_init(&e->unsent, &s->plain);
 }
 
 static void close_end(struct sim *s, struct wire *w, struct wire_end *e)
@@ -39,6 +40,7 @@ static void close_end(struct sim *s, struct wire *w, struct wire_end *e)
     link_close(&e->link, sim_now(s, n));
     e->open = false;
     other_end(w, e)->arriving.ended = true;
+    buffer_close(&e->unsent);
     buffer_close(&e->arriving.bytes);
     buffer_close(&e->arriving.segments);
 }
@@ -94,49 +96,66 @@ static void raise_version(const struct wire_end *e, struct buffer *out)
     frame_end(out, begun, FRAME_HELLO);
 }
 
-/* Mostly in one piece; now and then in several, so that others come between them. */
-static void put_segments(struct sim *s, struct pipe *pipe, size_t size, uint32_t delay)
+/* Mostly in one piece; now and then in several, so that others come between them. On a slow line each
+ * is what it carries in half a second: whoever waits at its end hears something. */
+static void put_segments(struct sim *s, struct pipe *pipe, size_t size, uint32_t rate,
+                         uint32_t delay)
 {
-    uint32_t cuts = random_below(&s->network, 4) == 0 ? SEGMENTS_MAX : 1;
+    size_t most = rate == 0 ? size : rate / 2;
+    uint32_t cuts = random_below(&s->network, 4) == 0 ? SEGMENTS_MAX - 1 : 0;
     while (size > 0) {
-        size_t part = SEGMENT_BYTES_MIN + random_below(&s->network, size);
-        if (--cuts == 0 || part > size)
-            part = size;
+        size_t part = size < most ? size : most;
+        if (cuts > 0 && part > SEGMENT_BYTES_MIN) {
+            part = SEGMENT_BYTES_MIN + random_below(&s->network, part - SEGMENT_BYTES_MIN);
+            cuts--;
+        }
+        pipe->free_ms += rate == 0 ? 0 : part * 1000 / rate;
         struct segment segment = {.due_ms = pipe->free_ms + random_below(&s->network, delay + 1),
                                   .size = part};
         if (MUTATED(STORY_LEAKS))
             segment.due_ms += (uint64_t)clock() % 3;
         buffer_append(&pipe->segments, bytes_of((const uint8_t *)&segment, sizeof segment));
         size -= part;
-        if (cuts == 0)
-            return;
     }
 }
 
-/* Puts what an end has to say on its way. */
-static void send_from(struct sim *s, struct wire *w, struct wire_end *e)
+/* Gives the socket as much as it takes. */
+static void give(struct sim *s, struct wire *w, struct wire_end *e, struct buffer *from)
 {
     struct wire_end *to = other_end(w, e);
     struct pipe *pipe = &to->arriving;
-    if (to->open && buffer_size(&pipe->bytes) >= SOCKET_BYTES)
-        return; /* its socket is full: the link has to wait */
+    size_t size = buffer_size(from), in_use = buffer_size(&pipe->bytes);
+    if (!to->open || pipe->dead) {
+        buffer_consume(from, size);
+        return;
+    }
+    size_t room = in_use < SOCKET_BYTES ? SOCKET_BYTES - in_use : 0;
+    size = size < room ? size : room;
+    pipe->free_ms = pipe->free_ms > s->now_ms ? pipe->free_ms : s->now_ms;
+    buffer_append(&pipe->bytes, bytes_of(buffer_bytes(from).data, size));
+    put_segments(s, pipe, size, s->bytes_per_s[e->node][to->node], s->delay_ms[e->node][to->node]);
+    buffer_consume(from, size);
+}
+
+/* Puts what an end has to say on its way. What the socket does not take waits, as in the shell. */
+static void send_from(struct sim *s, struct wire *w, struct wire_end *e)
+{
+    if (buffer_size(&e->unsent) > 0)
+        give(s, w, e, &e->unsent);
+    e->link.unsent = buffer_size(&e->unsent);
+    if (e->link.unsent > 0)
+        return;
     struct buffer *out = link_output(&e->link);
-    size_t size = buffer_size(out);
-    if (size == 0)
+    if (buffer_size(out) == 0)
         return;
     if (!e->greeted && s->nodes[e->node].stranger == STRANGER_VERSION)
         raise_version(e, out);
     e->greeted = true;
-    s->nodes[e->node].node->counters.peer_bytes_sent += size;
-    if (to->open && !pipe->dead) {
-        uint32_t rate = s->bytes_per_s[e->node][to->node];
-        uint32_t delay = s->delay_ms[e->node][to->node];
-        uint64_t start = pipe->free_ms > s->now_ms ? pipe->free_ms : s->now_ms;
-        pipe->free_ms = start + (rate == 0 ? 0 : size * 1000 / rate);
-        buffer_append(&pipe->bytes, buffer_bytes(out));
-        put_segments(s, pipe, size, delay);
-    }
-    buffer_consume(out, size);
+    s->nodes[e->node].node->counters.peer_bytes_sent += buffer_size(out);
+    give(s, w, e, out);
+    e->link.unsent = buffer_size(out);
+    buffer_append(&e->unsent, buffer_bytes(out));
+    buffer_consume(out, buffer_size(out));
 }
 
 static void flush_end(struct sim *s, struct wire *w, struct wire_end *e, uint32_t node)
@@ -271,8 +290,25 @@ void network_half_open(struct sim *s, uint32_t a, uint32_t b)
     }
 }
 
+/* The line is quick again: what it has been given arrives at once. */
+static void hurry(const struct sim *s, struct pipe *pipe)
+{
+    pipe->free_ms = s->now_ms;
+    for (size_t at = pipe->segments.start; at < pipe->segments.end; at += sizeof(struct segment)) {
+        struct segment segment;
+        memcpy(&segment, pipe->segments.data + at, sizeof segment);
+        segment.due_ms = s->now_ms;
+        memcpy(pipe->segments.data + at, &segment, sizeof segment);
+    }
+}
+
 void network_heal(struct sim *s)
 {
+    list_for_each (item, &s->wires) {
+        struct wire *w = container_of(item, struct wire, all);
+        hurry(s, &w->dialer.arriving);
+        hurry(s, &w->acceptor.arriving);
+    }
     memset(s->blocked, 0, sizeof s->blocked);
     memset(s->clogged, 0, sizeof s->clogged);
     memset(s->bytes_per_s, 0, sizeof s->bytes_per_s);

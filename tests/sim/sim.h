@@ -22,7 +22,9 @@
 #define SIM_KEYS_MAX    24u
 #define SIM_PORT        8080u
 #define SIM_TICK_MS     100u
-#define SIM_VALUE_BYTES (92u << 10) /* of a large value, its key and what else it needs */
+
+#define SIM_START_WALL_MS UINT64_C(1700000000000) /* by a clock that is right */
+#define SIM_VALUE_BYTES   (92u << 10) /* of a large value, its key and what else it needs */
 
 /* What may go wrong in a run, as bits. Those of disks come last and are drawn apart, so that stories without
  * disks stay as they were. */
@@ -122,6 +124,7 @@ struct segment {
 struct wire_end {
     struct link link;
     struct pipe arriving;
+    struct buffer unsent; /* taken from the link, and not taken by the socket */
     uint32_t node;
     bool open, sniffed;
     bool greeted; /* its first bytes are on their way */
@@ -198,6 +201,7 @@ struct sim {
     uint32_t delay_ms[SIM_NODES_MAX][SIM_NODES_MAX]; /* upper bound */
     uint32_t bytes_per_s[SIM_NODES_MAX][SIM_NODES_MAX]; /* 0 = no bound */
     bool clogged[SIM_NODES_MAX][SIM_NODES_MAX]; /* connections stall, and go on later */
+    uint32_t drift_ms; /* --max-clock-drift where clocks agree */
     bool healing; /* the faults are over */
     struct buffer scratch;
     struct checker *checker;

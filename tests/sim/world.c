@@ -9,7 +9,6 @@
 #include <stdarg.h>
 #include <stdlib.h>
 
-#define START_WALL_MS UINT64_C(1700000000000)
 #define START_MONO_MS UINT64_C(1000000)
 #define TURNS_MAX     64u /* of one node in one step: what is left then waits for the next */
 #define BUSY_MS       150u /* until then, at the most */
@@ -71,7 +70,7 @@ struct moment sim_now(const struct sim *s, const struct sim_node *n)
     const struct sim_clock *c = &n->clock;
     int64_t since = (int64_t)(s->now_ms - c->drift_since_ms);
     int64_t wall =
-        (int64_t)(START_WALL_MS + s->now_ms) + c->offset_ms + since * c->drift_ppm / 1000000;
+        (int64_t)(SIM_START_WALL_MS + s->now_ms) + c->offset_ms + since * c->drift_ppm / 1000000;
     if (c->frozen_ms != 0)
         wall = (int64_t)c->frozen_ms;
     return (struct moment){.wall_ms = (uint64_t)wall, .mono_ms = START_MONO_MS + s->now_ms};

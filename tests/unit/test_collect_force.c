@@ -4,7 +4,7 @@
 #include "unit.h"
 
 #define CLOCK_DRIFT_MS  5000u /* of pair.c */
-#define FORGET_AFTER_MS 60000u
+#define FORGET_AFTER_MS 20000u
 
 static int set_up(void **state)
 {
@@ -87,7 +87,7 @@ static void node_collect_keeps_them_without_a_limit(void **state)
     struct pair *p = *state;
     start_deserted(p, 0, 0);
     write_and_delete(p, 100);
-    pair_run(p, 100000);
+    pair_run(p, 20000);
     assert_int_equal(tombstones(p, 0), 100);
     assert_int_equal(p->nodes[0].node->counters.tombstones_dropped, 0);
 }
@@ -111,6 +111,28 @@ static void node_collect_drops_by_force_while_a_delta_is_served_and_has_it_list(
     assert_int_equal(tombstones(p, 0), 0);
     assert_true(x.link.scan.list_all);
     peer_close(&x);
+}
+
+/* Then it went without his consent: by force, as far as others are concerned. */
+static void node_collect_notes_as_forced_what_somebody_forgotten_has_not_confirmed(void **state)
+{
+    struct pair *p = *state;
+    for (int round = 0; round < 2; round++) {
+        start_deserted(p, 0, 0);
+        struct node *n = p->nodes[0].node;
+        write_and_delete(p, 1);
+        if (round == 0)
+            pair_start(p, 1);
+        else
+            assert_string_equal(pair_command(p, 0, "FORGET b"), "OK");
+        pair_run(p, 15000);
+        assert_int_equal(tombstones(p, 0), 0);
+        assert_int_equal(n->counters.tombstones_forced, 0);
+        assert_true(n->forced_stamp == (round == 0 ? 0 : n->last_write));
+        pair_stop(p, 0);
+        if (round == 0)
+            pair_stop(p, 1);
+    }
 }
 
 /* --- what no vector covers ----------------------------------------------------------------- */
@@ -232,6 +254,7 @@ int main(void)
         TEST(node_collect_drops_nothing_by_force_that_is_younger_than_clocks_may_differ),
         TEST(node_collect_keeps_them_without_a_limit),
         TEST(node_collect_drops_by_force_while_a_delta_is_served_and_has_it_list),
+        TEST(node_collect_notes_as_forced_what_somebody_forgotten_has_not_confirmed),
         TEST(node_collect_drops_what_no_vector_covers_after_the_time_to_forget),
         TEST(node_collect_waits_for_the_disk_of_a_member_that_keeps_one),
         TEST(node_collect_waits_for_its_own_disk),

@@ -5,7 +5,7 @@
 #include "records.h"
 #include "unit.h"
 
-#define FORGET_AFTER_MS 30000u
+#define FORGET_AFTER_MS 12000u
 
 static int set_up(void **state)
 {

@@ -197,6 +197,46 @@ static void link_check_counts_a_divergence_only_where_nothing_explains_it(void *
     }
 }
 
+/* The sender lists a write that nobody had seen, and that a delete would beat which went by force:
+ * it may have beaten what is here. And what is newer there may be deleted elsewhere already. */
+static void link_check_minds_that_a_delete_may_have_gone_by_force(void **state)
+{
+    (void)state;
+    static const struct {
+        uint16_t flags;
+        uint64_t forced_stamp, listed_stamp;
+        bool deletes, fetches;
+    } CASES[] = {
+        {PEER_CHECKED, 0, 30, false, false}, /* the other link brings the newer one there */
+        {PEER_CHECKED | PEER_BEHIND, 0, 30, true, false},
+        {PEER_CHECKED, 39, 30, false, false},
+        {PEER_CHECKED, 40, 30, true, false},
+        {PEER_CHECKED, 0, 40, false, false}, /* the same */
+        {PEER_CHECKED | PEER_BEHIND, 0, 40, false, false},
+        {PEER_CHECKED, 0, 50, false, true},
+        {PEER_CHECKED | PEER_BEHIND, 0, 50, false, false},
+        {PEER_CHECKED, 49, 50, false, true},
+        {PEER_CHECKED, 50, 50, false, false},
+    };
+    for (size_t i = 0; i < sizeof CASES / sizeof CASES[0]; i++) {
+        struct comparing one, *c = &one;
+        comparing_open(c);
+        struct record here = comparing_record(c->keys[0], 40, FIRST_ORIGIN);
+        struct record there = comparing_record(c->keys[0], CASES[i].listed_stamp, FIRST_ORIGIN);
+        comparing_hold(c, &here);
+        c->f.node->forced_stamp = CASES[i].forced_stamp;
+        begin(c, CASES[i].flags);
+        list(c, &there);
+        peer_mark_listed(&c->f.x, c->partition + 1);
+        if (comparing_deleted(c, c->keys[0], 40, FIRST_ORIGIN) != CASES[i].deletes ||
+            comparing_has(c, c->keys[0], 40) == CASES[i].deletes ||
+            c->f.x.link.scrub.whole != CASES[i].fetches ||
+            c->f.node->counters.divergence_repaired != CASES[i].fetches)
+            fail_msg("case %zu", i);
+        situation_close(&c->f);
+    }
+}
+
 /* What it compared by, it claims to know from now on: so it has to say what was dropped of it. */
 static void link_delta_inherits_the_dropped_vector_with_the_vector(void **state)
 {
@@ -307,6 +347,7 @@ int main(void)
         TEST(link_check_looks_at_nothing_in_a_delta_that_is_not_checked),
         TEST(link_check_follows_lists_in_a_delta_that_began_without),
         cmocka_unit_test(link_check_counts_a_divergence_only_where_nothing_explains_it),
+        cmocka_unit_test(link_check_minds_that_a_delete_may_have_gone_by_force),
         TEST(link_delta_inherits_the_dropped_vector_with_the_vector),
         TEST(link_delta_takes_nothing_over_when_it_breaks),
         TEST(link_check_takes_as_many_turns_as_it_needs_and_reads_nothing_meanwhile),

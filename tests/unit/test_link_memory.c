@@ -73,12 +73,14 @@ static void ask_stream(struct fixture *f)
     drain(f);
 }
 
-/* A delta with lists, which deletes what the node has. */
-static void send_lists(struct fixture *f)
+/* A delta with lists, which deletes what the node has, unless that is among what is listed. */
+static void send_lists(struct fixture *f, bool all)
 {
     struct record one = {
         .key = bytes_text("one"), .value = bytes_text("1"), .stamp = 10, .origin = 77};
-    struct peer_entry entries[100] = {peer_entry_of(&one)};
+    struct record k = {
+        .key = bytes_text("k"), .stamp = f->node->last_write, .origin = f->node->config.origin};
+    struct peer_entry entries[100] = {peer_entry_of(all ? &k : &one)};
     struct vector vector;
     vector_init(&vector, &f->x.heap);
     vector_advance(&vector, 77, 50);
@@ -92,6 +94,16 @@ static void send_lists(struct fixture *f)
     peer_mark(&f->x, STORE_PARTITIONS);
     peer_delta_end(&f->x, &vector, 5);
     vector_close(&vector);
+}
+
+static void send_lists_without_k(struct fixture *f)
+{
+    send_lists(f, false);
+}
+
+static void send_lists_with_k(struct fixture *f)
+{
+    send_lists(f, true);
 }
 
 static void tell_digest(struct fixture *f)
@@ -159,8 +171,10 @@ static uint64_t check_script(enum situation situation, script *run)
         assert_truthful(&f, f.x.origin, 11, "two");
         assert_truthful(&f, 77, 10, "one");
         assert_truthful(&f, 78, 11, "two");
-        if (run == send_lists)
+        if (run == send_lists_without_k)
             assert_dropped_is_inherited(&f);
+        if (run == send_lists_with_k)
+            assert_string_equal(pair_command(&f.pair, 0, "GET k"), "v");
         if (!failed)
             assert_int_not_equal(f.x.link.state, LINK_CLOSED);
         situation_close(&f);
@@ -184,7 +198,8 @@ static void link_survives_a_failure_at_every_allocation(void **state)
                  {RECEIVER_DELTA, send_delta},
                  {SENDER_HOLD, ask_delta},
                  {SENDER_HOLD, ask_stream},
-                 {RECEIVER_DELTA, send_lists},
+                 {RECEIVER_DELTA, send_lists_without_k},
+                 {RECEIVER_DELTA, send_lists_with_k},
                  {RECEIVER_LIVE, tell_digest},
                  {RECEIVER_DELTA, want_digests},
                  {SENDER_HOLD, ask_lists},

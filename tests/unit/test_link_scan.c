@@ -272,6 +272,48 @@ static void link_scan_lists_in_frames_of_bounded_size_and_turns_of_bounded_work(
     free(keys);
 }
 
+/* The receiver may have to look at what is skipped here. */
+static void link_scan_takes_turns_for_partitions_that_it_skips_too(void **state)
+{
+    struct comparing *c = *state;
+    comparing_dial(c);
+    request(c, FLAGS_NONE, 40, 0, NULL);
+    for (uint32_t before = 0; c->f.x.link.scan.active;) {
+        link_output(&c->f.x.link);
+        uint32_t now = c->f.x.link.scan.partition;
+        assert_true(now <= before + LINK_SCAN_ENTRIES + 64);
+        before = now;
+    }
+    assert_int_equal(take_all(c).last_mark, STORE_PARTITIONS);
+}
+
+/* With more keys than ever were, a partition takes several turns. */
+static void link_scan_of_a_huge_partition_takes_several_turns(void **state)
+{
+    struct comparing *c = *state;
+    const struct link_scan *scan = &c->f.x.link.scan;
+    const uint32_t count = 3 * LINK_SCAN_ENTRIES + 100;
+    char(*keys)[16] = calloc(count, sizeof *keys);
+    assert_non_null(keys);
+    records_keys_of_partition(c->partition, keys, count);
+    for (uint32_t i = 0; i < count; i++)
+        hold(c, keys[i], 10, FIRST_ORIGIN);
+    free(keys);
+    note_dropped(c);
+    comparing_dial(c);
+    request(c, FLAGS_NONE, 40, STORE_GROUPS, NULL);
+    uint32_t turns_within = 0;
+    for (size_t before = 0; scan->partition <= c->partition && scan->active;) {
+        link_output(&c->f.x.link);
+        size_t listed = buffer_size(&scan->list) / sizeof(struct peer_entry);
+        assert_true(listed <= before + LINK_SCAN_ENTRIES);
+        turns_within += listed > 0;
+        before = listed;
+    }
+    assert_in_range(turns_within, 3, 4);
+    assert_int_equal(take_all(c).entries, count);
+}
+
 /* --- tombstones that go by force meanwhile ------------------------------------------------- */
 
 /* Partition 100 takes more than one filling of the output. */
@@ -404,6 +446,8 @@ int main(void)
         TEST(link_scan_does_not_list_partitions_of_equal_digest),
         TEST(link_scan_of_a_group_stays_within_it),
         TEST(link_scan_lists_in_frames_of_bounded_size_and_turns_of_bounded_work),
+        TEST(link_scan_takes_turns_for_partitions_that_it_skips_too),
+        TEST(link_scan_of_a_huge_partition_takes_several_turns),
         TEST(link_scan_allows_force_except_in_the_partition_it_is_in),
         TEST(link_scan_that_compares_anyway_allows_all_force),
         cmocka_unit_test(link_scan_marks_nothing_as_listed_whose_list_it_had_no_memory_for),

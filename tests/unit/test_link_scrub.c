@@ -99,9 +99,14 @@ static void link_scrub_asks_for_the_group_that_differs(void **state)
     comparing_vector(c, &more, 5 * PAST_STAMP, 0);
     struct record rec = comparing_record(c->keys[0], 10, FIRST_ORIGIN);
     struct peer_entry e = peer_entry_of(&rec);
-    serve(c, GROUP_OF(c->partition), &more, &e, 1);
+    peer_delta_begin(&c->f.x, PEER_CHECKED, &more);
+    peer_delta_list(&c->f.x, &e, 1);
+    peer_mark(&c->f.x, (GROUP_OF(c->partition) + 1) * STORE_GROUP_PARTITIONS);
+    peer_delta_end(&c->f.x, &more, 33);
     vector_close(&more);
     assert_null(c->f.node->delta);
+    assert_int_equal(vector_get(&c->f.node->dropped, FIRST_ORIGIN), 0);
+    assert_int_equal(c->f.node->forced_stamp, 33); /* what was deleted may come in from there */
     assert_int_equal(vector_get(&c->f.node->vector, FIRST_ORIGIN), PAST_STAMP);
     assert_int_equal(c->f.node->counters.deltas_received, 0);
 }
@@ -228,6 +233,7 @@ static void link_tells_digests_at_once_and_every_ten_seconds(void **state)
     assert_int_equal(digests_told(c, 500), 1);
     assert_int_equal(digests_told(c, LINK_DIGEST_MS - 500), 0);
     assert_int_equal(digests_told(c, 3 * LINK_DIGEST_MS), 3);
+    assert_int_equal(digests_told(c, 3000), 1);
     /* After a delta it is known soonest whether that was all. */
     peer_ask(&c->f.x, NULL);
     assert_true(peer_take_until(&c->f.x, FRAME_DELTA_END, &payload));
