@@ -2,7 +2,7 @@
  *
  * Each connection sends a batch of `--pipeline` requests, waits for all their replies, and sends
  * the next: so a latency is the round trip of one batch. One thread, epoll; speaks simple-kv's
- * line protocol and memcached's, so that both are measured by the same hand. */
+ * line protocol, memcached's and Redis', so that both are measured by the same hand. */
 #include "client.h"
 #include "histogram.h"
 #include "request.h"
@@ -76,7 +76,7 @@ struct load {
 
 static const char usage[] =
     "usage: bench-load --port N [options]\n"
-    "  --protocol line|memcached  what the server speaks (line)\n"
+    "  --protocol line|memcached|redis  what the server speaks (line)\n"
     "  --command set|get|mixed    mixed: 80 of 100 are GETs (set)\n"
     "  --connections N            (50)\n"
     "  --pipeline N               requests sent before their replies are awaited (1)\n"
@@ -302,7 +302,7 @@ static uint64_t option_seconds_ns(const char *text)
 
 static void option_set(struct options *o, char letter, const char *name, const char *text)
 {
-    static const char *const protocols[] = {"line", "memcached", NULL};
+    static const char *const protocols[] = {"line", "memcached", "redis", NULL};
     static const char *const commands[] = {"set", "get", "mixed", NULL};
 
     if (letter == 'p')

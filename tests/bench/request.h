@@ -1,9 +1,12 @@
-/* SET and GET as bytes, and what came back: simple-kv's line protocol and memcached's text one.
+/* SET and GET as bytes, and what came back: simple-kv's line protocol, memcached's text one, Redis'.
  *
  *   line        SET key:000000123456 vvvv…\n               OK\n
  *               GET key:000000123456\n                     vvvv…\n | NOT_FOUND\n
  *   memcached   set key:000000123456 0 0 16\r\nvvvv…\r\n   STORED\r\n
  *               get key:000000123456\r\n                   VALUE … 16\r\nvvvv…\r\nEND\r\n | END\r\n
+ *
+ *   redis       *3\r\n$3\r\nSET\r\n$16\r\nkey:000000123456\r\n$16\r\nvvvv…\r\n   +OK\r\n
+ *               *2\r\n$3\r\nGET\r\n$16\r\nkey:000000123456\r\n     $16\r\nvvvv…\r\n | $-1\r\n
  *
  * All requests of a kind have the same bytes but for the twelve digits, so a request is made by
  * copying: the load generator must not be slower than the servers it measures. */
@@ -14,17 +17,17 @@
 #include <stdint.h>
 
 #define REQUEST_KEY_DIGITS 12
-#define REQUEST_HEAD_BYTES 8 /* "SET key:" */
 #define REQUEST_TEXT_MAX   80
 
-enum request_protocol { REQUEST_LINE, REQUEST_MEMCACHED };
+enum request_protocol { REQUEST_LINE, REQUEST_MEMCACHED, REQUEST_REDIS };
 enum request_kind { REQUEST_SET, REQUEST_GET, REQUEST_KINDS };
 
 /* What every request has around its key's digits. */
 struct request_shape {
     enum request_protocol protocol;
     size_t value_bytes;
-    const char *head[REQUEST_KINDS]; /* REQUEST_HEAD_BYTES each, not owned */
+    const char *head[REQUEST_KINDS]; /* not owned */
+    size_t head_bytes[REQUEST_KINDS];
     char *tail[REQUEST_KINDS];
     size_t tail_bytes[REQUEST_KINDS];
     size_t bytes_max; /* of the longest request */
@@ -41,8 +44,8 @@ enum reply {
 struct reply_reader {
     size_t line_bytes; /* of the line so far */
     size_t text_bytes; /* of its beginning, kept in text if it came in parts or is an error */
-    unsigned lines_left; /* memcached: lines still to come after "VALUE …" */
-    int wrong; /* memcached: the data line was not the value */
+    unsigned lines_left; /* memcached, Redis: lines still to come after the first of a value */
+    int wrong; /* the data line was not the value */
     char text[REQUEST_TEXT_MAX];
 };
 
