@@ -1,9 +1,9 @@
 /* A backup that a client pulls, or one that it pushes back: what takes a session's connection over
  * after the commands BACKUP and RESTORE.
  *
- * A backup is a file of the format in segment.h, made as fast as the client takes it. A restore reads
- * such a file: each live record of it becomes a new write of this node, so it wins against whatever
- * was written before; tombstones and marks are not applied. */
+ * A backup is a file of the format in segment.h, made as fast as the client takes it. A restore
+ * reads such a file: each live record of it becomes a new write of this node, so it wins against
+ * whatever was written before; tombstones and marks are not applied. */
 #ifndef KV_BACKUP_H
 #define KV_BACKUP_H
 
@@ -11,11 +11,11 @@
 #include "kv/snapshot.h"
 
 /* What all backups under way read in one turn together, about. */
-#define BACKUP_TURN_BYTES (128u << 10)
+#define BACKUP_TURN_BYTES (16u << 10)
 
 /* What one restore does in a turn, at most: a bound on how long others wait. */
-#define RESTORE_TURN_RECORDS 1000u
-#define RESTORE_TURN_BYTES   (256u << 10)
+#define RESTORE_TURN_RECORDS 200u
+#define RESTORE_TURN_BYTES   (64u << 10)
 
 #define BACKUP_REASON_BYTES 256u
 
@@ -53,7 +53,8 @@ void backup_free(struct backup *b);
 /* Appends what is due in this turn. A failure sticks in `out`. */
 void backup_send(struct backup *b, struct buffer *out);
 
-/* Whether it has done enough for this turn, and more has arrived: nothing is read from the client then. */
+/* Whether it has done enough for this turn, and more has arrived: nothing is read from the client
+ * then. */
 bool restore_is_paused(const struct backup *b);
 
 /* Goes on in a new turn. */

@@ -201,8 +201,8 @@ static struct command_wait promise_of(const struct session *s, uint64_t written)
                                  .synced = synced};
 }
 
-/* A reply has been put behind the first `before` bytes of reply_buffer: it may leave in its turn, or
- * has to wait. */
+/* A reply has been put behind the first `before` bytes of reply_buffer: it may leave in its turn,
+ * or has to wait. */
 static void settle_reply(struct session *s, struct moment now, size_t before,
                          const struct command_wait *wait)
 {

@@ -217,8 +217,8 @@ static void put_mark(struct exchange *x, enum mark_type type)
     mark_encode(&mark, &none, &none, &x->buffer);
 }
 
-/* Finds one of "key" and "key_base64" (likewise value); what is base64 is decoded behind x->text, since
- * a record may have two. *in_text: whether it was. */
+/* Finds one of "key" and "key_base64" (likewise value); what is base64 is decoded behind x->text,
+ * since a record may have two. *in_text: whether it was. */
 static int find_bytes(struct exchange *x, const json_t *object, const char *const names[2],
                       struct bytes *out, bool *in_text)
 {

@@ -56,8 +56,8 @@ static void put_part(const char *name, char part[DISK_NAME_BYTES])
     snprintf(part, DISK_NAME_BYTES, "%.119s" PART, name);
 }
 
-/* When the backup of that name was begun; 0 when it is none of this node's. *part: out: whether it is
- * unfinished. */
+/* When the backup of that name was begun; 0 when it is none of this node's. *part: out: whether
+ * it is unfinished. */
 static uint64_t time_of(const struct server *s, const char *name, bool *part)
 {
     char prefix[PREFIX_BYTES], other[DISK_NAME_BYTES], unfinished[DISK_NAME_BYTES];

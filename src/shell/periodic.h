@@ -10,11 +10,11 @@
 #include "kv/moment.h"
 #include "kv/snapshot.h"
 
-/* After a failed one the next is tried so soon, or after the interval if that is shorter; and the first is
- * made no sooner after a start, so that peers can bring what the node lacks. */
+/* After a failed one the next is tried so soon, or after the interval if that is shorter; and the
+ * first is made no sooner after a start, so that peers can bring what the node lacks. */
 #define PERIODIC_PAUSE_MS 60000u
 
-#define PERIODIC_STEP_BYTES (64u << 10)
+#define PERIODIC_STEP_BYTES (32u << 10)
 #define PERIODIC_SYNC_BYTES (16u << 20)
 
 enum periodic_stage {
@@ -43,8 +43,8 @@ struct periodic {
 
 struct server;
 
-/* Opens the directory, and removes what an earlier run has left unfinished. False when it cannot, which is
- * in the log. Without --backup-dir nothing is done, here and below. */
+/* Opens the directory, and removes what an earlier run has left unfinished. False when it cannot,
+ * which is in the log. Without --backup-dir nothing is done, here and below. */
 bool periodic_open(struct server *s);
 
 /* Once a turn. */
@@ -53,8 +53,8 @@ void periodic_step(struct server *s);
 /* Whether periodic_step has something to do at once. */
 bool periodic_is_busy(const struct server *s);
 
-/* The node ends: one that is under way is given up. To be called before node_free; false when a request
- * is still under way in a thread, which uses the memory. */
+/* The node ends: one that is under way is given up. To be called before node_free; false when a
+ * request is still under way in a thread, which uses the memory. */
 bool periodic_close(struct server *s);
 
 #endif

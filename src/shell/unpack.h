@@ -11,7 +11,7 @@
 /* Waits until it is done, if there is something to do: before a node serves.
  *
  * name     out: of the file that was unpacked; "" = there was none
- * Returns  0, or a negative errno with everything as it was, and `reason` saying why in one line. */
+ * Returns  0, or a negative errno with all as it was, and `reason` saying why in one line. */
 int unpack_backup(struct file_disk *d, char name[DISK_NAME_BYTES],
                   char reason[FILE_DISK_REASON_BYTES]);
 

@@ -57,7 +57,7 @@ def fill(node, keys=KEYS, value="value"):
 
 
 class Load(threading.Thread):
-    """A client that writes one key after the other, and keeps what it was told and how long it took."""
+    """A client that writes key after key, and keeps how many and how long each took."""
 
     def __init__(self, node, prefix):
         super().__init__()

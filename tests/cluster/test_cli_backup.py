@@ -13,7 +13,8 @@ from clitest import CLI, CONNECT, MISSING, SERVER, USAGE, Cli, answering, fails
 from kvtest import BINARY, REPOSITORY
 
 TRICKY = [("plain", "value"), ('"qu\\"o\\\\te"', 'say "hi" \\ {}'), ('"a b"', ""),
-          ("ümläut", "héé ☃"), (r'"\x00\xff"', b"\xff\xfe\x00binary"), (r'"new\x0aline"', "tab\there")]
+          ("ümläut", "héé ☃"),
+          (r'"\x00\xff"', b"\xff\xfe\x00binary"), (r'"new\x0aline"', "tab\there")]
 
 
 @pytest.fixture
