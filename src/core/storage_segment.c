@@ -22,7 +22,7 @@ void storage_file_name(enum storage_file_kind kind, uint64_t number, char *name)
 struct storage_file *storage_files(const struct storage *s, size_t *count)
 {
     *count = buffer_size(&s->files) / sizeof(struct storage_file);
-    return (struct storage_file *)(void *)(s->files.data + s->files.start);
+    return (struct storage_file *)(void *)(uintptr_t)buffer_bytes(&s->files).data;
 }
 
 bool storage_add_file(struct storage *s, enum storage_file_kind kind, uint64_t number,

@@ -1,8 +1,6 @@
 """A disk that fails, below libc: writes are refused with the reason, reads go on, and when it is over the
 node goes on by itself; only what a failed sync leaves behind nobody can know, and it ends the node."""
 
-import os
-import shutil
 import subprocess
 import time
 from contextlib import contextmanager
@@ -10,11 +8,10 @@ from contextlib import contextmanager
 import pytest
 
 from disktest import TINY, Faults, Ledger, Writer, names, ready, restarted
-from kvtest import BINARY, SLOWNESS, Closed, eventually
+from kvtest import SLOWNESS, Closed, eventually
 
 SNAPSHOT_BY_HAND = {**TINY, "snapshot_size": "1GiB"}
 RECOVERS_WITHIN_S = 5  # a failed write is tried again every second
-NOBODY = 65534
 
 
 @pytest.fixture
@@ -308,23 +305,6 @@ def test_a_snapshot_for_which_there_is_no_room(kv, tmp_path):
         node.stop()
 
 
-def test_a_start_on_a_full_file_system_says_so(kv, tmp_path):
-    with mounted(tmp_path / "small", "-t", "tmpfs", "-o", "size=1m", "none") as small:
-        (small / "ballast").write_bytes(b"b" * (1 << 20))
-        done = kv.run("--port", 0, "--data-dir", small / "data")
-        assert done.returncode == 1 and "No space left" in done.stderr, done.stderr
-
-
-def test_a_start_on_a_read_only_directory_says_so(kv, tmp_path):
-    with mounted(tmp_path / "mount", "-t", "tmpfs", "none") as mount:
-        (mount / "data").mkdir()
-        run("mount", "-o", "remount,ro", str(mount))
-        done = kv.run("--port", 0, "--data-dir", mount / "data")
-        assert done.returncode == 1, done.stderr
-        assert f'"{mount}/data"' in done.stderr and "Read-only file system" in done.stderr
-        assert len(done.stderr.splitlines()) <= 2, done.stderr
-
-
 def test_a_file_system_that_becomes_read_only(kv, tmp_path):
     """As ext4 makes itself after an error, until it is mounted anew: nobody can by hand while a file is
     open for writing. One that can be written again meanwhile is the EROFS above."""
@@ -351,25 +331,3 @@ def test_a_file_system_that_becomes_read_only(kv, tmp_path):
         assert_holds(node, pairs)
         assert writes(node)
         node.stop()
-
-
-def test_a_directory_of_another_user(kv, tmp_path):
-    """nobody runs the program, from a place that nobody may read."""
-    place = tmp_path.parent.parent / f"of-nobody-{os.getpid()}"
-    place.mkdir(mode=0o755)
-    try:
-        program = shutil.copy(BINARY, place / "simple-kv")
-        (place / "data").mkdir(mode=0o700)
-        done = subprocess.run(["setpriv", f"--reuid={NOBODY}", "--clear-groups", program, "--port",
-                               "0", "--data-dir", place / "data"], capture_output=True, text=True,
-                              timeout=20 * SLOWNESS)
-        assert done.returncode == 1, done.stderr
-        assert "Permission denied" in done.stderr and f"uid {NOBODY}" in done.stderr, done.stderr
-    finally:
-        shutil.rmtree(place)
-
-
-def test_two_nodes_do_not_share_a_directory(kv, tmp_path):
-    ready(kv.node(data_dir=tmp_path / "data"))
-    done = kv.run("--port", 0, "--data-dir", tmp_path / "data")
-    assert done.returncode == 1 and "in use by another process" in done.stderr, done.stderr

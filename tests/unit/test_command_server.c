@@ -78,6 +78,7 @@ static void command_info_has_every_field_once(void **state)
                                          "data_dir",
                                          "loading",
                                          "refilling",
+                                         "backups_running",
                                          "digest"};
     const size_t count = sizeof FIELDS / sizeof FIELDS[0];
     char reply[4096], line[64];
