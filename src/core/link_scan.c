@@ -117,6 +117,13 @@ void link_on_delta_request(struct link *l, struct moment now, struct frame_reade
         payload->failed = true; /* a link that has failed already keeps its reason */
         return;
     }
+    if (n->refilling) {
+        /* It would hand on what is deleted elsewhere; and whoever needs refilling too would take that for a
+         * comparison. */
+        link_fail(l, "%s has to be refilled itself first, after damage to its disk",
+                  n->config.name);
+        return;
+    }
     bool behind =
         !vector_covers_vector(&l->scan.wanted, &n->dropped) && !MUTATED(NO_DROPPED_VECTOR);
     if (behind && (r.flags & (LINK_REQUEST_EMPTY | LINK_REQUEST_SCRUB)) == 0 && r.groups == 0) {

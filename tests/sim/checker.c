@@ -457,6 +457,7 @@ void checker_look(struct sim *s, struct sim_node *n)
         look_at_key(s, n, k);
     CHECK(vector_copy(&s->checker->views[n->index].before, &n->node->vector) == 0);
     checker_note_durable(s, n);
+    checker_look_at_refilling(s, n);
     /* While it is being caught up is when a vector might say too much. */
     struct node_view *v = &s->checker->views[n->index];
     bool caught_up = v->deltas != n->node->counters.deltas_received;

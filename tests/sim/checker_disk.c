@@ -56,6 +56,20 @@ void checker_note_durable(struct sim *s, const struct sim_node *n)
         CHECK(vector_copy(&view_of(s, n)->durable, &n->node->durable) == 0);
 }
 
+/* Whoever was damaged serves again only when somebody who was not has compared. */
+void checker_look_at_refilling(struct sim *s, const struct sim_node *n)
+{
+    struct node_view *v = view_of(s, n);
+    bool ended = v->refilling && !n->node->refilling, sound = false;
+    v->refilling = n->node->refilling;
+    for (uint32_t i = 0; i < s->size && ended; i++) {
+        const struct sim_node *m = &s->nodes[i];
+        sound = sound || (m != n && m->node != NULL && !m->node->refilling);
+    }
+    if (ended && !sound)
+        sim_fail(s, 8, "%s was refilled by nobody who could", n->name);
+}
+
 static bool has_to_survive(const struct sim *s, const struct sim_node *n, const struct issued *x)
 {
     const struct node_view *v = &s->checker->views[n->index];
@@ -100,6 +114,7 @@ static void check_promises(struct sim *s, const struct sim_node *n, uint32_t key
 void checker_recovered(struct sim *s, const struct sim_node *n)
 {
     struct node_view *v = view_of(s, n);
+    v->refilling = n->node->refilling;
     if (!n->keeps_disk)
         return;
     if (n->node->refilling && !v->disk_void)

@@ -43,6 +43,7 @@ struct node_view {
     uint64_t stopped_ms; /* when its last run ended */
     bool power_cut; /* since then */
     bool disk_void; /* the disk owes nothing of what was before */
+    bool refilling; /* at the last look */
 };
 
 struct checker {
@@ -69,6 +70,7 @@ bool may_be_gone(const struct sim *s, const struct sim_node *n, uint32_t key,
 
 /* checker_disk.c */
 void checker_note_durable(struct sim *s, const struct sim_node *n);
+void checker_look_at_refilling(struct sim *s, const struct sim_node *n);
 /* What the node has begun with is what its disk owes. */
 void checker_recovered(struct sim *s, const struct sim_node *n);
 

@@ -383,7 +383,7 @@ static void end_of_clocks(struct sim *s)
     for (uint32_t i = 0; i < SIM_NODES_MAX; i++) {
         struct sim_node *n = &s->nodes[i];
         n->clock = (struct sim_clock){0};
-        uint64_t stamp = n->node != NULL ? n->node->clock.last : n->stamp_last;
+        uint64_t stamp = n->node != NULL ? n->node->clock.last : n->keeps_disk ? n->stamp_last : 0;
         latest = stamp_wall_ms(stamp) > latest ? stamp_wall_ms(stamp) : latest;
     }
     uint64_t now = sim_now(s, &s->nodes[0]).wall_ms;
