@@ -87,6 +87,30 @@ static void command_run_takes_every_command_with_the_right_words(void **state)
     assert_string_equal(pair_command(p, 0, "QUIT"), "+OK");
 }
 
+/* Everything that shows or changes data has to wait for it. */
+static void command_run_answers_loading_but_to_what_tells_of_the_node(void **state)
+{
+    struct pair *p = *state;
+    static const char *const TAKEN[] = {"HELP", "INFO", "PEERS", "QUIT"};
+    struct node *n = p->nodes[0].node;
+    for (int refilling = 0; refilling <= 1; refilling++) {
+        n->loading = !refilling;
+        n->refilling = refilling;
+        for (size_t i = 0; i < COMMAND_COUNT; i++) {
+            bool taken = false;
+            for (size_t k = 0; k < sizeof TAKEN / sizeof TAKEN[0]; k++)
+                taken = taken || strcmp(COMMANDS[i][0], TAKEN[k]) == 0;
+            if (strcmp(COMMANDS[i][0], "QUIT") != 0)
+                assert_int_equal(
+                    starts_with(pair_command(p, 0, COMMANDS[i][1]), "ERROR LOADING this node"),
+                    !taken);
+        }
+    }
+    assert_int_equal(store_live_count(n->store), 0);
+    assert_string_equal(pair_command(p, 0, "QUIT"), "+OK");
+    n->loading = n->refilling = false;
+}
+
 static void command_run_tells_the_usage_when_words_are_missing_or_too_many(void **state)
 {
     struct pair *p = *state;
@@ -182,6 +206,7 @@ int main(void)
         TEST(command_find_knows_every_command_in_any_case),
         TEST(command_find_knows_no_others),
         TEST(command_run_takes_every_command_with_the_right_words),
+        TEST(command_run_answers_loading_but_to_what_tells_of_the_node),
         TEST(command_run_tells_the_usage_when_words_are_missing_or_too_many),
         TEST(command_run_names_what_it_does_not_know),
         TEST(command_run_refuses_an_empty_key_and_one_that_is_too_long),
