@@ -23,11 +23,12 @@ static const struct link *stream_of(const struct node *n, uint64_t origin)
 
 /* Whether the sender's stream from its ring closes all that is open between the two. It does not
  * if the sender knows of more than its own stream brings: those records, or a delete among them
- * that nobody holds any more, might beat what the ring still has. */
+ * that nobody holds any more, might beat what the ring still has. Nor does it after damage to this
+ * node's disk: then everything has to be compared. */
 static bool stream_suffices(const struct link *l)
 {
     const struct node *n = l->node;
-    if (vector_get(&n->vector, l->origin) < l->floor)
+    if (vector_get(&n->vector, l->origin) < l->floor || n->refilling)
         return false;
     if (MUTATED(STREAM_ALWAYS))
         return true;

@@ -136,7 +136,9 @@ static void publish(struct storage *s)
 static void write_slice(struct storage *s, struct moment now)
 {
     struct storage_snapshot *p = &s->snapshot;
-    bool more = snapshot_scan_read(&p->scan, STORAGE_SNAPSHOT_STEP_BYTES, &p->out);
+    uint32_t bytes = s->config.snapshot_step_bytes == 0 ? STORAGE_SNAPSHOT_STEP_BYTES
+                                                        : s->config.snapshot_step_bytes;
+    bool more = snapshot_scan_read(&p->scan, bytes, &p->out);
     int error = buffer_failed(&p->out)
                     ? -ENOMEM
                     : storage_write_all(s, p->file, p->offset, buffer_bytes(&p->out));

@@ -28,6 +28,7 @@ void disk_open(struct sim *s, struct sim_node *n)
     d->config = (struct storage_config){.segment_bytes = SEGMENT_BYTES,
                                         .snapshot_bytes = SNAPSHOT_BYTES,
                                         .snapshot_percent = 200,
+                                        .snapshot_step_bytes = 1, /* a record a turn */
                                         .expects_peers = true};
     d->memory.dials.latency_ms = 5u << 3 * draw(s, 3);
 }

@@ -158,13 +158,15 @@ void sim_turn(struct sim *s, struct sim_node *n)
         network_flush(s, n);
         while (network_dial(s, n)) {
         }
-        if (!node_is_busy(n->node) &&
-            (n->disk.storage == NULL || !storage_is_busy(n->disk.storage)))
+        if (!node_is_busy(n->node))
             break;
     }
     uint64_t next_ms = s->now_ms + 1 + random_below(&s->network, slow ? BUSY_MS : 1);
     if (node_is_busy(n->node) && next_ms < n->tick_ms)
         n->tick_ms = next_ms;
+    /* Others have their turns in between. */
+    if (n->disk.storage != NULL && storage_is_busy(n->disk.storage) && n->tick_ms > s->now_ms + 1)
+        n->tick_ms = s->now_ms + 1;
     tell_notices(s, n);
     checker_look(s, n);
 }
