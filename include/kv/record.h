@@ -66,6 +66,9 @@ int64_t record_decode(struct record *rec, struct bytes from);
  * hold (RECORD_HEADER_BYTES). For bytes this program encoded itself. */
 size_t record_size_at(const uint8_t *from);
 
+/* Likewise its key. Borrowed. */
+struct bytes record_key_at(const uint8_t *from);
+
 /* Likewise its stamp. */
 uint64_t record_stamp_at(const uint8_t *from);
 

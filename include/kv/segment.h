@@ -105,4 +105,7 @@ int64_t segment_entry_decode(struct segment_entry *e, struct bytes from);
  * entry. */
 int64_t segment_entry_claims(struct bytes from);
 
+/* Whether an entry of which segment_entry_claims has told the size claims to be a record. */
+bool segment_entry_is_record(struct bytes from);
+
 #endif

@@ -41,6 +41,14 @@ void store_free(struct store *s);
  * Cost     O(key + value). Reads no clock. */
 int store_merge(struct store *s, const struct record *rec, bool covered);
 
+/* How many keys are worth asking for at a time. */
+#define STORE_PREFETCH_MAX 32u
+
+/* Asks the caches for what finding or merging these keys will read: the misses of all of them then
+ * overlap, where one merge after another would wait for each of its own. Changes nothing. count: at
+ * most STORE_PREFETCH_MAX. */
+void store_prefetch(const struct store *s, const struct bytes *keys, size_t count);
+
 /* Finds a live record that has not expired. *rec points into the store until its next change. */
 bool store_get(struct store *s, struct bytes key, uint64_t wall_ms, struct record *rec);
 

@@ -67,6 +67,12 @@ size_t record_size_at(const uint8_t *from)
            (size_t)get_u16(from + AT_KEY_BYTES) + (size_t)get_u32(from + AT_VALUE_BYTES);
 }
 
+struct bytes record_key_at(const uint8_t *from)
+{
+    size_t expiry = (from[AT_FLAGS] & RECORD_EXPIRES) ? RECORD_EXPIRY_BYTES : 0;
+    return bytes_of(from + RECORD_HEADER_BYTES + expiry, get_u16(from + AT_KEY_BYTES));
+}
+
 uint64_t record_stamp_at(const uint8_t *from)
 {
     return get_u64(from + AT_STAMP);

@@ -126,6 +126,12 @@ int64_t segment_entry_claims(struct bytes from)
     return from.size < RECORD_HEADER_BYTES ? 0 : (int64_t)record_size_at(at);
 }
 
+bool segment_entry_is_record(struct bytes from)
+{
+    return from.data[MARK_AT_FLAGS] != MARK_FLAGS &&
+           !bytes_are_zero(bytes_of(from.data, SEGMENT_PREFIX_BYTES));
+}
+
 static int64_t decode_mark(struct mark *m, struct bytes from, size_t size)
 {
     const uint8_t *at = from.data;

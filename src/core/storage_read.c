@@ -187,6 +187,22 @@ static int at_end(struct storage *s)
     return 0;
 }
 
+/* The next records' keys, not verified yet: a damaged one costs a useless look. */
+static void look_ahead(struct storage *s)
+{
+    struct bytes keys[STORE_PREFETCH_MAX], rest = buffer_bytes(&s->recovery.in);
+    size_t count = 0;
+    while (count < STORE_PREFETCH_MAX) {
+        int64_t size = segment_entry_claims(rest);
+        if (size <= 0 || (uint64_t)size > rest.size)
+            break;
+        if (segment_entry_is_record(rest))
+            keys[count++] = record_key_at(rest.data);
+        rest = bytes_after(rest, (size_t)size);
+    }
+    store_prefetch(s->node->store, keys, count);
+}
+
 int recovery_read_entries(struct storage *s)
 {
     struct recovery *r = &s->recovery;
@@ -195,6 +211,8 @@ int recovery_read_entries(struct storage *s)
     while (r->stage == RECOVERY_ENTRIES && r->offset < until && r->file_records < records_until) {
         struct segment_entry e;
         int error = 0;
+        if (r->file_records % STORE_PREFETCH_MAX == 0)
+            look_ahead(s);
         int64_t size = next_entry(s, &e);
         if (size == -EBADMSG) {
             search_on(s, "a damaged entry");

@@ -22,7 +22,7 @@
 #define uthash_nonfatal_oom(entry) (oom = true)
 #define uthash_malloc(size)        table_alloc(s, size)
 #define uthash_free(pointer, size) table_free(s, pointer, size)
-#include <uthash.h>
+#include "store_internal.h"
 
 #define PARTITION_SHIFT 52
 _Static_assert(STORE_PARTITIONS == 1u << (64 - PARTITION_SHIFT), "a partition is 12 bits of hash");
@@ -34,48 +34,6 @@ _Static_assert(STORE_PARTITIONS == 1u << (64 - PARTITION_SHIFT), "a partition is
 #define FLAG_TOMBSTONE   0x40000000u
 #define FLAG_EXPIRES     0x80000000u
 _Static_assert(RECORD_VALUE_BYTES_MAX <= VALUE_BYTES_MASK, "a size leaves room for the flags");
-
-struct entry {
-    UT_hash_handle hh;
-    uint64_t stamp;
-    uint32_t origin_index;
-    uint32_t size_and_flags;
-    uint8_t data[];
-};
-
-struct origin {
-    uint64_t id;
-    uint32_t index;
-    UT_hash_handle hh;
-};
-
-struct partition {
-    struct entry *entries; /* the uthash head */
-    uint64_t stamp_max;
-    uint64_t digest; /* sum over live records, see record_digest */
-    uint64_t expires_min; /* no record expires before this, but for those that a sweep under way has
-                             passed; UINT64_MAX when none does */
-    uint64_t tombstone_min; /* no tombstone's stamp is below this */
-};
-
-struct store {
-    struct heap *heap;
-    uint64_t hash_seed;
-    uint64_t live, tombstones;
-    uint64_t memory; /* of entries and of partitions' tables; origins are not counted */
-    uint64_t tombstone_memory; /* of which entries of tombstones */
-    uint64_t live_bytes; /* of live records, as encoded */
-    struct origin *origins; /* the uthash head, by id */
-    struct origin **by_index; /* owned array of borrowed pointers */
-    struct origin *origin_last; /* the one asked for last: runs of records share theirs */
-    uint32_t origin_count, origin_capacity;
-    uint32_t expire_next; /* the partition at which the sweep for expired records goes on */
-    bool sweeping; /* it is in the middle of that one */
-    struct store_cursor sweep;
-    uint64_t sweep_min; /* of what it has passed there, none expires before this */
-    struct list cursors;
-    struct partition partitions[STORE_PARTITIONS];
-};
 
 /* Where a key is, or would be. */
 struct place {
@@ -346,6 +304,47 @@ int store_merge(struct store *s, const struct record *rec, bool covered)
     return STORE_MERGED;
 }
 
+/* Entries of a chain beyond the first that are asked for: most chains are no longer. */
+#define PREFETCH_DEPTH 6
+
+void store_prefetch(const struct store *s, const struct bytes *keys, size_t count)
+{
+    const struct partition *partitions[STORE_PREFETCH_MAX];
+    const struct UT_hash_table *tables[STORE_PREFETCH_MAX];
+    const struct UT_hash_bucket *buckets[STORE_PREFETCH_MAX];
+    const struct UT_hash_handle *chains[STORE_PREFETCH_MAX];
+    CHECK(count <= STORE_PREFETCH_MAX);
+    /* A step for all keys, then the next: each reads what the one before has asked for. */
+    for (size_t i = 0; i < count; i++) {
+        partitions[i] = &s->partitions[hash_key(keys[i]) >> PARTITION_SHIFT];
+        __builtin_prefetch(partitions[i]);
+    }
+    for (size_t i = 0; i < count; i++)
+        __builtin_prefetch(partitions[i]->entries);
+    for (size_t i = 0; i < count; i++) {
+        tables[i] = partitions[i]->entries == NULL ? NULL : partitions[i]->entries->hh.tbl;
+        __builtin_prefetch(tables[i]);
+    }
+    for (size_t i = 0; i < count; i++) {
+        unsigned hash = (unsigned)hash_seeded(keys[i], s->hash_seed);
+        buckets[i] =
+            tables[i] == NULL ? NULL : &tables[i]->buckets[hash & (tables[i]->num_buckets - 1)];
+        __builtin_prefetch(buckets[i]);
+        if (tables[i] != NULL) /* where a new entry is linked in */
+            __builtin_prefetch(tables[i]->tail);
+    }
+    for (size_t i = 0; i < count; i++) {
+        chains[i] = buckets[i] == NULL ? NULL : buckets[i]->hh_head;
+        __builtin_prefetch(chains[i]);
+    }
+    for (int depth = 0; depth < PREFETCH_DEPTH; depth++) {
+        for (size_t i = 0; i < count; i++) {
+            chains[i] = chains[i] == NULL ? NULL : chains[i]->hh_next;
+            __builtin_prefetch(chains[i]);
+        }
+    }
+}
+
 bool store_find(struct store *s, struct bytes key, struct record *rec)
 {
     struct place at = locate(s, key);
@@ -394,132 +393,7 @@ void store_free(struct store *s)
     heap_free(s->heap, s);
 }
 
-/* --- expiry -------------------------------------------------------------------------------- */
-
-static bool turn_into_tombstone(struct store *s, const struct record *rec)
-{
-    struct record gone = *rec;
-    gone.tombstone = true;
-    gone.expires_ms = 0;
-    gone.value = bytes_of(NULL, 0);
-    gone.stamp += MUTATED(EXPIRY_RESTAMPED);
-    /* Out of memory: the record stays, reads as missing, and is met again. */
-    return store_merge(s, &gone, false) == STORE_MERGED;
-}
-
-static void sweep_begin(struct store *s)
-{
-    store_cursor_open(&s->sweep, s, s->expire_next);
-    s->sweeping = true;
-    s->sweep_min = UINT64_MAX;
-    s->partitions[s->expire_next].expires_min = UINT64_MAX; /* what comes meanwhile lowers it */
-}
-
-static void sweep_end(struct store *s)
-{
-    struct partition *p = &s->partitions[s->expire_next];
-    store_cursor_close(&s->sweep);
-    s->sweeping = false;
-    s->expire_next = (s->expire_next + 1) % STORE_PARTITIONS;
-    if (s->sweep_min < p->expires_min)
-        p->expires_min = s->sweep_min;
-}
-
-/* Looks at up to so many entries of the partition under way. Returns how many it has. */
-static uint64_t sweep_step(struct store *s, uint64_t wall_ms, uint64_t budget)
-{
-    struct record rec;
-    for (uint64_t seen = 0; seen < budget; seen++) {
-        if (!store_cursor_next(&s->sweep, &rec)) {
-            sweep_end(s);
-            return seen;
-        }
-        if (record_expired(&rec, wall_ms) && turn_into_tombstone(s, &rec))
-            continue;
-        if (rec.expires_ms != 0 && rec.expires_ms < s->sweep_min)
-            s->sweep_min = rec.expires_ms;
-    }
-    return budget;
-}
-
-bool store_expire(struct store *s, uint64_t wall_ms, uint64_t budget)
-{
-    uint64_t seen = 0;
-    /* One more than there are: the first may only have been the rest of one. */
-    for (uint32_t i = 0; i <= STORE_PARTITIONS && seen < budget; i++) {
-        if (!s->sweeping && s->partitions[s->expire_next].expires_min > wall_ms) {
-            s->expire_next = (s->expire_next + 1) % STORE_PARTITIONS;
-            continue;
-        }
-        if (!s->sweeping)
-            sweep_begin(s);
-        seen += sweep_step(s, wall_ms, budget - seen);
-    }
-    return seen >= budget;
-}
-
-/* --- counts and cursors -------------------------------------------------------------------- */
-
-uint64_t store_live_count(const struct store *s)
-{
-    return s->live;
-}
-
-uint64_t store_tombstone_count(const struct store *s)
-{
-    return s->tombstones;
-}
-
-uint64_t store_memory_bytes(const struct store *s)
-{
-    return s->memory;
-}
-
-uint64_t store_tombstone_bytes(const struct store *s)
-{
-    return s->tombstone_memory;
-}
-
-uint64_t store_live_bytes(const struct store *s)
-{
-    return s->live_bytes;
-}
-
-uint64_t store_partition_digest(const struct store *s, uint32_t partition)
-{
-    return s->partitions[partition].digest;
-}
-
-uint64_t store_group_digest(const struct store *s, uint32_t group)
-{
-    uint64_t digest = 0;
-    for (uint32_t i = 0; i < STORE_GROUP_PARTITIONS; i++)
-        digest = hash_mix(digest, s->partitions[group * STORE_GROUP_PARTITIONS + i].digest);
-    return digest;
-}
-
-uint64_t store_digest(const struct store *s)
-{
-    uint64_t digest = 0;
-    for (uint32_t g = 0; g < STORE_GROUPS; g++)
-        digest = hash_mix(digest, store_group_digest(s, g));
-    return digest;
-}
-
-uint64_t store_partition_stamp_max(const struct store *s, uint32_t partition)
-{
-    return s->partitions[partition].stamp_max;
-}
-
-uint64_t store_partition_tombstone_min(const struct store *s, uint32_t partition)
-{
-    return s->partitions[partition].tombstone_min;
-}
-
-void store_partition_swept(struct store *s, uint32_t partition, uint64_t tombstone_min)
-{
-    s->partitions[partition].tombstone_min = tombstone_min;
-}
+/* --- cursors ------------------------------------------------------------------------------ */
 
 void store_cursor_open(struct store_cursor *c, struct store *s, uint32_t partition)
 {

@@ -107,6 +107,7 @@ bool persistence_load(struct server *s)
         tell_progress(s, now);
     } else {
         uv_update_time(&s->loop);
+        server_log_notices(s); /* what it has found comes before what it has come to */
         tell_result(s, server_now(s));
     }
     return true;

@@ -199,9 +199,9 @@ static void stop_step(struct server *s)
     if (owed || !stopped)
         log_write(&s->log, LOG_LEVEL_WARN,
                   "stopping without waiting any longer (--shutdown-timeout): %" PRIu32
-                  " clients were owed replies, peers had%s confirmed every write, the disk had%s "
-                  "taken everything for good",
-                  waiting, node_is_drained(s->node) ? "" : " not", stopped ? "" : " not");
+                  " clients were owed replies, peers had%s confirmed every write%s",
+                  waiting, node_is_drained(s->node) ? "" : " not",
+                  stopped ? "" : ", the disk had not synced everything");
     end_loop(s, 0);
 }
 

@@ -9,9 +9,9 @@ import time
 import pytest
 
 from backupfile import File
-from kvtest import SANITIZED, eventually
+from kvtest import SANITIZED, always, eventually, free_ports
 
-SLOW_READER_P99_MS = 60 if SANITIZED else 20
+P99_MS = 60 if SANITIZED else 20  # of a client beside a backup; more where it is more without one
 KEYS = 20000
 
 
@@ -86,6 +86,18 @@ class Load(threading.Thread):
         assert self.error is None, self.error
 
 
+def p99_ms(load):
+    times = sorted(load.times_ms)
+    return times[len(times) * 99 // 100]
+
+
+def p99_limit_ms(node):
+    """What a client may wait: the machine may have other things to do, too."""
+    with Load(node, "idle") as idle:
+        eventually(lambda: idle.written >= 1000 or idle.error, 60, "a thousand writes")
+    return max(P99_MS, 4 * p99_ms(idle))
+
+
 # --- BACKUP ---------------------------------------------------------------------------------------
 
 def test_a_backup_under_load_holds_every_write_acknowledged_before_it_began(kv):
@@ -111,7 +123,7 @@ def test_a_reader_that_is_slow_holds_up_nobody_and_costs_little_memory(kv):
     node = kv.node()
     value = "v" * 1000
     node.write_many(((f"key{i}", value) for i in range(100000)), window=500)  # over 100 MB
-    before = node.rss_bytes()
+    limit_ms, before = p99_limit_ms(node), node.rss_bytes()
     with node.connect(receive_bytes=64 << 10) as slow:
         slow.send(b"BACKUP\n")
         eventually(lambda: node.number("backups_running") == 1, 5, "it has begun")
@@ -121,8 +133,7 @@ def test_a_reader_that_is_slow_holds_up_nobody_and_costs_little_memory(kv):
                 taken += len(slow.sock.recv(1 << 16))
                 time.sleep(0.005)  # a slow reader is what this is about
             assert node.number("backups_running") == 1, "it waits for its reader"
-        times = sorted(load.times_ms)
-        assert times[len(times) * 99 // 100] < SLOW_READER_P99_MS, times[-20:]
+        assert p99_ms(load) < limit_ms, sorted(load.times_ms)[-20:]
         if not SANITIZED:
             assert node.rss_bytes() - before < 16 << 20
     eventually(lambda: node.number("backups_running") == 0, 10, "it is given up with its reader")
@@ -255,11 +266,11 @@ def test_a_restore_does_not_hold_up_others(kv):
     fill(source, 100000)
     data = backup_of(source)
     node = kv.node()
+    limit_ms = p99_limit_ms(node)
     with Load(node, "load") as load:
         eventually(lambda: load.written > 100 or load.error, 10, "the load runs")
         assert restore(node, data) == "OK 100000 keys"
-    times = sorted(load.times_ms)
-    assert times[len(times) * 99 // 100] < SLOW_READER_P99_MS, times[-20:]
+    assert p99_ms(load) < limit_ms, sorted(load.times_ms)[-20:]
 
 
 def test_a_node_killed_during_a_restore_has_what_it_had_written(kv, tmp_path):
@@ -370,6 +381,14 @@ def test_periodic_backups_are_made_and_the_oldest_go(kv, tmp_path):
     assert other.exists(), "those of other nodes are left alone"
     info = node.info()
     assert int(info["last_backup"]) > time.time() - 60 and info["last_backup_error"] == "none"
+
+
+def test_an_empty_node_that_expects_peers_lets_no_empty_backup_push_out_others(kv, tmp_path):
+    node = kv.node(peers=f"127.0.0.1:{free_ports(1)[0]}", backup_dir=tmp_path / "b",
+                   backup_interval="1s")
+    always(lambda: not list((tmp_path / "b").iterdir()), 3, "it waits for its data")
+    node.cmd("SET", "k", "v")
+    eventually(lambda: list((tmp_path / "b").glob("*.backup")), 20, "one is made")
 
 
 def test_a_periodic_backup_that_fails_is_logged_and_tried_again(kv, tmp_path):

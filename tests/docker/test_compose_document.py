@@ -110,12 +110,22 @@ def test_up_again_changes_nothing():
 
 
 def test_down_removes_the_containers_and_keeps_the_volumes():
+    kv.cli("set", "through_down", "kept")
+    kv.cli("set", "deleted", "before")
+    kv.cli("del", "deleted")
+    kv.wait_equal()
     kv.compose("down")
     assert containers() == {}
     assert kv.NETWORK not in kv.docker("network", "ls", "--format", "{{.Name}}").split()
     assert set(kv.VOLUMES) <= set(kv.docker("volume", "ls", "--format", "{{.Name}}").split())
     kv.compose("up", "-d")
     kv.wait_linked()
+
+
+def test_down_and_up_keep_the_data():
+    for node in kv.NODES:
+        assert kv.ask(node, "GET through_down") == "kept"
+        assert kv.ask(node, "GET deleted") == "NOT_FOUND"
 
 
 def test_logs_follow_all_nodes():
@@ -133,6 +143,8 @@ def test_logs_follow_one_node():
 def test_restart_the_cluster():
     before = start_times()
     kv.compose("restart")
+    for node in kv.NODES:
+        kv.wait_value(node, "through_down", "kept")
     after = start_times()
     assert all(before[name] != after[name] for name in before)
     kv.wait_linked()

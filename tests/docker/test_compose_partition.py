@@ -151,11 +151,14 @@ def test_many_writes_on_both_sides_reach_all(network):
 
 
 def test_a_node_restarted_while_cut_off_rejoins(network):
+    assert kv.ask("node3", "SET written_before yes") == "OK"
+    kv.wait_equal()
     network.cut()
     assert kv.ask("node1", "SET written_meanwhile yes") == "OK"
     kv.docker("restart", kv.container("node3"))
     kv.until("node3 to answer", lambda: ask_lone("PING") == ["+PONG"], kv.READY_TIMEOUT_S)
-    assert ask_lone("COUNT") == ["0"]  # in memory only, and nobody there to ask
+    assert ask_lone("GET written_before") == ["yes"]  # from its volume: nobody is there to ask
+    assert ask_lone("GET written_meanwhile") == ["NOT_FOUND"]
     network.heal()
     kv.wait_linked()
     kv.wait_equal()

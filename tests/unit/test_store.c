@@ -445,6 +445,28 @@ static void store_partition_is_the_same_on_every_node(void **state)
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
+/* It is a hint: whatever the keys, nothing is different after it. */
+static void store_prefetch_changes_nothing(void **state)
+{
+    struct fixture *f = *state;
+    struct bytes keys[STORE_PREFETCH_MAX];
+    char texts[STORE_PREFETCH_MAX][8];
+    for (uint32_t i = 0; i < STORE_PREFETCH_MAX; i++) {
+        snprintf(texts[i], sizeof texts[i], "k%u", i);
+        keys[i] = bytes_text(texts[i]);
+    }
+    store_prefetch(f->store, keys, 0);
+    store_prefetch(f->store, keys, STORE_PREFETCH_MAX); /* no partition has a table yet */
+    for (uint32_t i = 0; i < STORE_PREFETCH_MAX; i += 2) {
+        struct record rec = live(texts[i], "v", i + 1);
+        assert_int_equal(store_merge(f->store, &rec, false), STORE_MERGED);
+    }
+    uint64_t digest = store_digest(f->store), memory = store_memory_bytes(f->store);
+    store_prefetch(f->store, keys, STORE_PREFETCH_MAX);
+    assert_true(store_digest(f->store) == digest && store_memory_bytes(f->store) == memory);
+    assert_int_equal(store_live_count(f->store), STORE_PREFETCH_MAX / 2);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -475,6 +497,7 @@ int main(void)
         TEST(store_expire_turns_what_is_over_into_tombstones),
         TEST(store_expire_stops_at_its_budget_and_goes_on_from_there),
         TEST(store_expire_leaves_a_record_that_was_renewed),
+        TEST(store_prefetch_changes_nothing),
         TEST(store_partition_is_the_same_on_every_node),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
