@@ -64,7 +64,8 @@ void checker_look_at_refilling(struct sim *s, const struct sim_node *n)
     v->refilling = n->node->refilling;
     for (uint32_t i = 0; i < s->size && ended; i++) {
         const struct sim_node *m = &s->nodes[i];
-        sound = sound || (m != n && m->node != NULL && !m->node->refilling);
+        /* One that has just ended counts: its last words may have been on their way. */
+        sound = sound || (m != n && m->exists && !s->checker->views[i].refilling);
     }
     if (ended && !sound)
         sim_fail(s, 8, "%s was refilled by nobody who could", n->name);
