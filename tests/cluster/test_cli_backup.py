@@ -216,6 +216,8 @@ def test_a_backup_that_is_cut_off_leaves_no_file(kv, cli, tmp_path):
 
 
 def test_the_arguments(cli):
+    done = subprocess.run([BINARY, "--export", "--import"], capture_output=True)
+    assert done.returncode == 2 and b"expected one of them" in done.stderr
     fails(cli("backup"), USAGE, "backup takes the name of a file")
     fails(cli("restore", "a", "b"), USAGE, "restore takes the name of a file")
     fails(cli("backup", "--fast", "x"), USAGE, "does not know --fast")
