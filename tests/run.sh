@@ -1,10 +1,13 @@
 #!/usr/bin/env bash
 # The one test command: installs what is missing, builds, and tests everything.
 #
-#   tests/run.sh            everything, about 25 minutes
+#   tests/run.sh            everything, about 20 minutes
 #   tests/run.sh unit       only some parts; any of: lint unit sim cluster bench docker
 #   tests/run.sh --long     everything, with an hour of the simulator, an hour of chaos, and the whole
 #                           benchmark instead of a smoke run of it
+#
+# What needs the processor (lint unit sim) runs beside what mostly waits (docker cluster); its output is
+# shown when both have ended. The benchmark comes last, alone.
 #
 # Needs Debian 12, and root (or sudo) where something has to be installed. Each part's output is shown
 # and kept in build-test/logs. The last line counts what passed and failed; the exit status is 1 if
@@ -182,8 +185,46 @@ run_docker() {
     pytest_counted "docker" tests/docker
 }
 
+# Runs those of the parts that are wanted, and leaves what they counted for add_counts.
+lane() { # NAME PARTS...
+    local name=$1 part
+    shift
+    passed=0 failed=0 skipped=0 failures=()
+    for part in "$@"; do
+        [[ " ${parts[*]} " != *" $part "* ]] || "run_$part"
+    done
+    printf '%s\n' "$passed $failed $skipped" "${failures[@]}" >"$logs/$name.counts"
+}
+
+add_counts() { # NAME
+    local counts lane_passed lane_failed lane_skipped
+    if ! mapfile -t counts <"$logs/$1.counts" || [ ${#counts[@]} = 0 ]; then
+        failed=$((failed + 1))
+        failures+=("$1: it did not come to its end")
+        return
+    fi
+    read -r lane_passed lane_failed lane_skipped <<<"${counts[0]}"
+    passed=$((passed + lane_passed))
+    failed=$((failed + lane_failed))
+    skipped=$((skipped + lane_skipped))
+    failures+=("${counts[@]:1}")
+}
+
+run_lanes() {
+    rm -f "$logs"/lane-*
+    (lane lane-busy lint unit sim) >"$logs/lane-busy.log" 2>&1 &
+    (lane lane-waiting docker cluster)
+    wait
+    cat "$logs/lane-busy.log"
+    (lane lane-bench bench)
+    add_counts lane-busy
+    add_counts lane-waiting
+    add_counts lane-bench
+}
+
 main() {
-    local parts=() part
+    local argument
+    parts=()
     long=0
     for argument in "$@"; do
         case $argument in
@@ -202,9 +243,7 @@ main() {
         exit 1
     }
     if build_all; then
-        for part in "${parts[@]}"; do
-            "run_$part"
-        done
+        run_lanes
     fi
     say "done"
     [ ${#failures[@]} = 0 ] || printf 'failed: %s\n' "${failures[@]}"

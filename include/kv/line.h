@@ -23,6 +23,10 @@ struct bytes line_last(struct bytes from);
 /* The first word of a line, empty for a blank line. */
 struct bytes line_first_word(struct bytes line);
 
+/* The second words of the complete lines at the front of `from`, which are keys most often: for a look
+ * ahead that may be wrong. Returns how many there are in `words`, at most `max`. Borrowed. */
+size_t line_second_words(struct bytes from, struct bytes *words, size_t max);
+
 /* Splits a line into words at spaces and tabs.
  *
  * A word that begins with " is a quoted string: \" \\ \xHH stand for the bytes they name. Word

@@ -105,7 +105,8 @@ int64_t segment_entry_decode(struct segment_entry *e, struct bytes from);
  * entry. */
 int64_t segment_entry_claims(struct bytes from);
 
-/* Whether an entry of which segment_entry_claims has told the size claims to be a record. */
-bool segment_entry_is_record(struct bytes from);
+/* The keys of the records among the entries at the front of `from`, as they claim to be: for a look ahead
+ * that may be wrong. Returns how many there are in `keys`, at most `max`. Borrowed. */
+size_t segment_keys(struct bytes from, struct bytes *keys, size_t max);
 
 #endif

@@ -48,6 +48,20 @@ struct bytes line_first_word(struct bytes line)
     return word;
 }
 
+size_t line_second_words(struct bytes from, struct bytes *words, size_t max)
+{
+    struct bytes line;
+    size_t count = 0, taken;
+    while (count < max && (taken = line_next(from, 0, &line)) > 0) {
+        size_t start = skip_spaces(line, skip_word(line, skip_spaces(line, 0)));
+        words[count] = bytes_after(line, start);
+        words[count].size = skip_word(line, start) - start;
+        count++;
+        from = bytes_after(from, taken);
+    }
+    return count;
+}
+
 static int hex_digit(uint8_t c)
 {
     if (c >= '0' && c <= '9')

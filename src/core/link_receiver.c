@@ -4,6 +4,7 @@
 #include "kv/check.h"
 #include "kv/hash.h"
 #include "kv/mutation.h"
+#include "kv/segment.h"
 
 #include <errno.h>
 
@@ -165,8 +166,15 @@ void link_fail_merge(struct link *l, int error)
 bool link_merge_records(struct link *l, struct moment now, struct bytes from,
                         const struct link_run *run)
 {
+    struct bytes keys[STORE_PREFETCH_MAX];
     struct record rec;
+    size_t ahead = 0;
     while (from.size > 0) {
+        if (ahead == 0) {
+            ahead = segment_keys(from, keys, STORE_PREFETCH_MAX);
+            store_prefetch(l->node->store, keys, ahead);
+        }
+        ahead -= ahead > 0;
         int64_t size = record_decode(&rec, from);
         if (size <= 0) {
             link_fail(l, "a record arrived damaged");

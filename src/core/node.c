@@ -116,8 +116,7 @@ int node_merge(struct node *n, const struct record *rec, bool covered)
 bool node_is_durable(const struct node *n, uint64_t stamp)
 {
     return n->storage == NULL || n->storage->config.sync != STORAGE_SYNC_ALWAYS ||
-           MUTATED(REPLY_BEFORE_SYNC) ||
-           vector_covers(&n->durable, n->config.origin, stamp);
+           MUTATED(REPLY_BEFORE_SYNC) || vector_covers(&n->durable, n->config.origin, stamp);
 }
 
 bool node_fits_memory(const struct node *n, const struct record *rec)

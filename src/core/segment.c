@@ -126,10 +126,19 @@ int64_t segment_entry_claims(struct bytes from)
     return from.size < RECORD_HEADER_BYTES ? 0 : (int64_t)record_size_at(at);
 }
 
-bool segment_entry_is_record(struct bytes from)
+size_t segment_keys(struct bytes from, struct bytes *keys, size_t max)
 {
-    return from.data[MARK_AT_FLAGS] != MARK_FLAGS &&
-           !bytes_are_zero(bytes_of(from.data, SEGMENT_PREFIX_BYTES));
+    size_t count = 0;
+    while (count < max) {
+        int64_t size = segment_entry_claims(from);
+        if (size <= 0 || (uint64_t)size > from.size)
+            break;
+        /* More than a prefix, and no mark: the header of a record was judged. */
+        if (size > (int64_t)SEGMENT_PREFIX_BYTES && from.data[MARK_AT_FLAGS] != MARK_FLAGS)
+            keys[count++] = record_key_at(from.data);
+        from = bytes_after(from, (size_t)size);
+    }
+    return count;
 }
 
 static int64_t decode_mark(struct mark *m, struct bytes from, size_t size)

@@ -25,6 +25,9 @@ struct hold {
 /* How long a client that has ended its side may wait without a limit of its own: it may be gone. */
 #define ENDED_WAIT_MS 60000u
 
+/* How far a look ahead goes: no further than what is run next. */
+#define LOOK_AHEAD_BYTES (8u << 10)
+
 /* Memory that a session keeps between commands. */
 #define SCRATCH_KEPT_BYTES (64u << 10)
 
@@ -304,12 +307,27 @@ bool session_wants_input(const struct session *s)
     return !s->closing && !s->input_ended && !output_is_full(s) && !held_up;
 }
 
+/* Of a pipeline, the commands that follow each other wait for the caches together, not in turn. Returns
+ * how many lines it has looked at. */
+static size_t look_ahead(struct session *s, struct bytes input)
+{
+    struct bytes keys[STORE_PREFETCH_MAX];
+    input.size = input.size < LOOK_AHEAD_BYTES ? input.size : LOOK_AHEAD_BYTES;
+    size_t count = line_second_words(input, keys, STORE_PREFETCH_MAX);
+    if (count > 1)
+        store_prefetch(s->node->store, keys, count);
+    return count;
+}
+
 /* Runs the complete lines at the front of `input`. Returns how many bytes they took. */
 static size_t run_lines(struct session *s, struct moment now, struct bytes input)
 {
-    size_t parsed = 0;
+    size_t parsed = 0, ahead = 0;
     while (!s->closing && s->backup == NULL && !output_is_full(s)) {
         struct bytes line, rest = bytes_after(input, parsed);
+        if (ahead == 0)
+            ahead = look_ahead(s, rest);
+        ahead -= ahead > 0;
         size_t taken = line_next(rest, s->in_searched, &line);
         s->in_searched = taken == 0 ? rest.size : 0;
         if ((taken == 0 ? rest.size : line.size) > line_bytes_max(s)) {

@@ -187,19 +187,10 @@ static int at_end(struct storage *s)
     return 0;
 }
 
-/* The next records' keys, not verified yet: a damaged one costs a useless look. */
 static void look_ahead(struct storage *s)
 {
-    struct bytes keys[STORE_PREFETCH_MAX], rest = buffer_bytes(&s->recovery.in);
-    size_t count = 0;
-    while (count < STORE_PREFETCH_MAX) {
-        int64_t size = segment_entry_claims(rest);
-        if (size <= 0 || (uint64_t)size > rest.size)
-            break;
-        if (segment_entry_is_record(rest))
-            keys[count++] = record_key_at(rest.data);
-        rest = bytes_after(rest, (size_t)size);
-    }
+    struct bytes keys[STORE_PREFETCH_MAX];
+    size_t count = segment_keys(buffer_bytes(&s->recovery.in), keys, STORE_PREFETCH_MAX);
     store_prefetch(s->node->store, keys, count);
 }
 

@@ -308,6 +308,8 @@ static int check_conflicts(struct parser *p)
     if (o->backup_dir[0] != '\0' && strcmp(o->backup_dir, o->data_dir) == 0)
         return fail(p, "--backup-dir \"" SHOWN "\": expected another directory than --data-dir",
                     o->backup_dir);
+    if (o->export_json && o->import_json)
+        return fail(p, "--export with --import: expected one of them");
     if (o->healthcheck && o->port == 0)
         return fail(p,
                     "--healthcheck with --port \"0\": expected the port that the node listens on");

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from backupfile import File
+from backupfile import Damaged, File
 from kvtest import SANITIZED, always, eventually, free_ports
 
 P99_MS = 60 if SANITIZED else 20  # of a client beside a backup; more where it is more without one
@@ -171,6 +171,17 @@ def test_a_node_killed_during_a_backup_leaves_a_file_that_says_so(kv):
     assert re.match(r"ERROR the backup is cut off after \d+ bytes; \d+ keys were written$", reply)
 
 
+def test_a_stop_does_not_wait_for_a_client_that_takes_its_backup_slowly(kv):
+    node = kv.node(shutdown_timeout="500ms")
+    node.write_many(((f"key{i}", "v" * 10000) for i in range(3000)), window=100)
+    with node.connect(receive_bytes=4096) as conn:
+        conn.send(b"BACKUP\n")
+        eventually(lambda: node.number("backups_running") == 1, 10, "it has begun")
+        node.stop()
+        with pytest.raises(Damaged):
+            File(conn.rest())
+
+
 # --- RESTORE --------------------------------------------------------------------------------------
 
 def test_a_restore_into_a_cluster_wins_everywhere(kv):
@@ -293,6 +304,7 @@ def test_a_node_killed_during_a_restore_has_what_it_had_written(kv, tmp_path):
 
 def start_from(kv, directory, file_name, data, packed=False, **options):
     directory.mkdir()
+    (directory / ".unpacking").write_bytes(b"what a crash has left")
     if packed:
         data = subprocess.run(["zstd", "-q"], input=data, capture_output=True, check=True).stdout
     (directory / file_name).write_bytes(data)

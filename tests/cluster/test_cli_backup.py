@@ -9,7 +9,7 @@ import subprocess
 import pytest
 
 from backupfile import File
-from clitest import CLI, CONNECT, MISSING, SERVER, USAGE, Cli, answering, fails
+from clitest import CLI, CONNECT, MISSING, SERVER, USAGE, Cli, answering, fails, nodes_list
 from kvtest import BINARY, REPOSITORY
 
 TRICKY = [("plain", "value"), ('"qu\\"o\\\\te"', 'say "hi" \\ {}'), ('"a b"', ""),
@@ -89,6 +89,46 @@ def test_without_the_program_beginning_and_end_of_a_file_are_looked_at(node, tmp
         (tmp_path / "cut").write_bytes(data[:size])
         fails(cli("restore", "--yes", tmp_path / "cut"), MISSING, "nothing was written")
     fails(cli("export"), MISSING, "needs the program simple-kv")
+
+
+def tool(directory, name, body):
+    """A program of that name that comes first in the PATH that is returned."""
+    directory.mkdir(exist_ok=True)
+    (directory / name).write_text(f"#!/bin/bash\n{body}\n")
+    (directory / name).chmod(0o755)
+    return f"{directory}:{os.environ['PATH']}"
+
+
+def test_the_program_in_a_container_is_used_where_none_is_built(kv, node, tmp_path):
+    shutil.copy(CLI, tmp_path)
+    shutil.copytree(REPOSITORY / "src" / "cli", tmp_path / "src" / "cli")
+    path = tool(tmp_path / "tools", "docker", f"""
+        [[ $1 == exec ]] || exit 1
+        shift
+        [[ $1 != -i ]] || shift
+        [[ $1 == simple-kv-a ]] || exit 1 # the container of the node
+        shift
+        [[ $1 != simple-kv ]] || {{ shift; set -- {BINARY} "$@"; }}
+        exec "$@" """)
+    cli = Cli([node], script=tmp_path / "kv-cli.sh", PATH=path)
+    lines = cli.out("export")
+    other = kv.node("b")
+    there = Cli(f"{nodes_list([node])},b={other.host}:{other.port}",
+                script=tmp_path / "kv-cli.sh", PATH=path)
+    assert there.out("-n", "b", "import", stdin=lines) == b"OK 7 keys\n"
+    assert live(other) == live(node)
+
+
+def test_zstd_is_installed_or_asked_for(cli, tmp_path):
+    bare = tmp_path / "bare"
+    bare.mkdir()
+    for name in ("bash", "cat", "dirname", "env", "head", "id", "mktemp", "readlink", "rm"):
+        (bare / name).symlink_to(shutil.which(name))
+    (bare / "apt-get").write_text('#!/bin/bash\necho "apt-get $*" >&2; exit 1\n')
+    (bare / "apt-get").chmod(0o755)
+    (bare / "sudo").symlink_to(bare / "env")
+    done = cli("backup", tmp_path / "x.zst", env={"PATH": str(bare)})
+    fails(done, MISSING, "apt-get install -y -qq zstd", "zstd is not installed")
 
 
 def test_a_damaged_file_is_refused_before_anything_is_written(kv, cli, tmp_path):
@@ -176,6 +216,8 @@ def test_a_backup_that_is_cut_off_leaves_no_file(kv, cli, tmp_path):
 
 
 def test_the_arguments(cli):
+    done = subprocess.run([BINARY, "--export", "--import"], capture_output=True)
+    assert done.returncode == 2 and b"expected one of them" in done.stderr
     fails(cli("backup"), USAGE, "backup takes the name of a file")
     fails(cli("restore", "a", "b"), USAGE, "restore takes the name of a file")
     fails(cli("backup", "--fast", "x"), USAGE, "does not know --fast")

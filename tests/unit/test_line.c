@@ -233,6 +233,21 @@ static void line_append_key_writes_what_line_split_reads_back(void **state)
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
+static void line_second_words_are_those_of_complete_lines(void **state)
+{
+    (void)state;
+    struct bytes seconds[3];
+    struct bytes text = bytes_text("SET key value\r\n\nPING\n  GET\tb  \nGET cut");
+    assert_int_equal(line_second_words(text, seconds, 3), 3);
+    assert_true(bytes_equal(seconds[0], bytes_text("key")));
+    assert_int_equal(seconds[1].size, 0);
+    assert_int_equal(seconds[2].size, 0);
+    text = bytes_text("  GET\tb  \nGET cut");
+    assert_int_equal(line_second_words(text, seconds, 3), 1);
+    assert_true(bytes_equal(seconds[0], bytes_text("b")));
+    assert_int_equal(line_second_words(bytes_of(NULL, 0), seconds, 3), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -249,6 +264,7 @@ int main(void)
         TEST(line_split_counts_words_up_to_its_limit),
         TEST(line_split_survives_a_line_cut_anywhere),
         TEST(line_append_key_quotes_only_what_needs_it),
+        TEST(line_second_words_are_those_of_complete_lines),
         TEST(line_append_key_writes_what_line_split_reads_back),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

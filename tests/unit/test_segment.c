@@ -473,6 +473,28 @@ static void segment_entries_are_read_one_after_another(void **state)
     close_fixture(&f);
 }
 
+static void segment_keys_are_those_of_whole_records_between_marks(void **state)
+{
+    (void)state;
+    struct fixture f;
+    struct bytes keys[3];
+    struct record a = {.key = bytes_text("a"), .stamp = 1, .origin = 5};
+    struct record b = {.key = bytes_text("bb"), .stamp = 2, .origin = 5, .expires_ms = 9};
+    open_fixture(&f);
+    put_record(&f, &a);
+    put_mark(&f);
+    put_record(&f, &b);
+    put_record(&f, &a);
+    struct bytes all = buffer_bytes(&f.out);
+    assert_int_equal(segment_keys(all, keys, 3), 3);
+    assert_true(bytes_equal(keys[0], a.key) && bytes_equal(keys[1], b.key));
+    assert_int_equal(segment_keys(all, keys, 2), 2);
+    all.size--; /* the last one is cut short */
+    assert_int_equal(segment_keys(all, keys, 3), 2);
+    assert_int_equal(segment_keys(bytes_of(NULL, 0), keys, 3), 0);
+    close_fixture(&f);
+}
+
 static void segment_entry_bears_garbage(void **state)
 {
     (void)state;
@@ -508,6 +530,7 @@ int main(void)
         cmocka_unit_test(segment_entry_with_any_bit_flipped_is_never_accepted),
         cmocka_unit_test(segment_entry_takes_a_prefix_of_zeros_for_the_end),
         cmocka_unit_test(segment_entries_are_read_one_after_another),
+        cmocka_unit_test(segment_keys_are_those_of_whole_records_between_marks),
         cmocka_unit_test(segment_entry_bears_garbage),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
