@@ -12,7 +12,7 @@
  *   8 what was deleted or has expired is not readable again
  *   9 a tombstone is dropped by the rules only
  *  10 a vector covers nothing that is neither here nor beaten
- *  11 an acknowledged write is where the acknowledgement says
+ *  11 an acknowledged write is where the acknowledgement says, and survives what --fsync says it does
  *  12 digests are what a recount gives
  *  13 peers keep to the protocol: own records in order, nothing unasked for
  *  14 memory is bounded and given back, and clients get their replies

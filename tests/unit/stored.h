@@ -57,12 +57,13 @@ void stored_settle(struct stored *t);
 /* Time passes, with its ticks. */
 void stored_pass(struct stored *t, uint64_t ms);
 
-/* Writes number write_count to the key; its value names it. Nothing is flushed. What node_write returned. */
+/* Writes number write_count to the key; its value names it. Nothing is flushed.
+ * What node_write returned. */
 int stored_write(struct stored *t, uint32_t key);
 int stored_delete(struct stored *t, uint32_t key);
 
-/* Fails unless every key reads as after the first `count` writes, or as after a later one of its writes. Whatever
- * the node's vector covers must be among those. */
+/* Fails unless every key reads as after the first `count` writes, or as after a later one of its
+ * writes. Whatever the node's vector covers must be among those. */
 void stored_assert_holds(const struct stored *t, const struct stored *of, uint32_t count);
 
 /* How many of the writes its vector covers: these are the first ones. */

@@ -1,4 +1,5 @@
-/* The way back from a disk: whatever was done to its files, what comes back is true, and what is lost is told. */
+/* The way back from a disk: whatever was done to its files, what comes back is true, and what is lost
+ * is told. */
 #include "stored.h"
 #include "unit.h"
 
@@ -51,8 +52,9 @@ static bool is_end_of_batch(uint32_t count)
     return count == 0;
 }
 
-/* The node has started from files that were tampered with. Either all that its vector covers is there, up to
- * some mark, and what is missing was told to be a torn tail; or it trusts nothing and serves nobody. */
+/* The node has started from files that were tampered with. Either all that its vector covers is
+ * there, up to some mark, and what is missing was told to be a torn tail; or it trusts nothing and
+ * serves nobody. */
 static void assert_nothing_is_silent(struct stored *t, const struct stored *of)
 {
     const struct recovery *r = &t->storage->recovery;
