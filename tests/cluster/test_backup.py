@@ -395,6 +395,25 @@ def test_periodic_backups_are_made_and_the_oldest_go(kv, tmp_path):
     assert int(info["last_backup"]) > time.time() - 60 and info["last_backup_error"] == "none"
 
 
+def test_a_kill_during_a_periodic_backup_leaves_only_whole_ones_under_their_names(kv, tmp_path):
+    directory = tmp_path / "b"
+    node = ready(kv.node(data_dir=tmp_path / "data", backup_dir=directory, backup_interval="1s"))
+    fill(node, 50000)
+    killed_within = 0
+    for _ in range(4):
+        end = time.monotonic() + 30
+        while not list(directory.glob("*.part")):  # without a pause: it takes milliseconds
+            assert time.monotonic() < end, "no backup is begun"
+        node.kill()
+        unfinished = list(directory.glob("*.part"))
+        killed_within += len(unfinished)
+        for path in directory.glob("*.backup"):
+            File(path.read_bytes())
+        ready(node.start())
+        assert not any(path.exists() for path in unfinished), "what was unfinished is removed"
+    assert killed_within > 0
+
+
 def test_an_empty_node_that_expects_peers_lets_no_empty_backup_push_out_others(kv, tmp_path):
     node = kv.node(peers=f"127.0.0.1:{free_ports(1)[0]}", backup_dir=tmp_path / "b",
                    backup_interval="1s")

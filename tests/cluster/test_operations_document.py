@@ -1,4 +1,4 @@
-"""docs/operations.md: its steps run as they stand; it explains each line of the log about the disk."""
+"""docs/operations.md: its steps run as they stand, and it explains the log about the disk."""
 
 import os
 import re
