@@ -9,7 +9,7 @@
 #include "kv/storage.h"
 
 #define STORED_KEYS   6u
-#define STORED_WRITES 64u
+#define STORED_WRITES 128u
 
 /* What was written, to be found again. */
 struct stored_write {

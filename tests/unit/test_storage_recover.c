@@ -10,6 +10,9 @@
 /* A small journal: twelve writes in five batches, each synced before the next but the last. */
 #define BATCHES 5u
 
+/* … and how many fill one segment and begin another. */
+#define WRITES 64u
+
 static const uint32_t BATCH_ENDS[BATCHES] = {3, 5, 6, 10, 12};
 
 static void write_small(struct stored *t)
@@ -182,12 +185,12 @@ static void storage_recover_never_loads_a_flipped_bit_of_a_snapshot(void **state
     stored_close(&t);
 }
 
-/* A journal of several segments, all synced. */
+/* A journal of two segments, all synced. */
 static void open_segments(struct stored *t)
 {
     stored_open(t, STORAGE_SYNC_ALWAYS);
     assert_int_equal(stored_start(t), 0);
-    for (uint32_t i = 0; i < STORED_WRITES; i++) {
+    for (uint32_t i = 0; i < WRITES; i++) {
         stored_write(t, i % STORED_KEYS);
         stored_settle(t);
     }
@@ -364,13 +367,13 @@ static void storage_recover_bears_every_failing_allocation(void **state)
         failed = failing_heap_disarm(&copy.heap);
         assert_true(outcome == 0 || failed);
         if (outcome == 0)
-            stored_assert_holds(&copy, &t, STORED_WRITES);
+            stored_assert_holds(&copy, &t, WRITES);
         if (copy.node != NULL)
             stored_crash(&copy, MEMORY_KILL);
         /* It has done no harm. */
         assert_int_equal(stored_start(&copy), 0);
         assert_false(copy.storage->recovery.damaged);
-        stored_assert_holds(&copy, &t, STORED_WRITES);
+        stored_assert_holds(&copy, &t, WRITES);
         stored_close(&copy);
     }
     stored_close(&t);
@@ -395,7 +398,7 @@ static void storage_recover_ends_with_a_reason_when_the_disk_cannot_be_read(void
             assert_non_null(strstr(copy.storage->reason, "cannot start from the data directory"));
         stored_crash(&copy, MEMORY_KILL);
         assert_int_equal(stored_start(&copy), 0);
-        stored_assert_holds(&copy, &t, STORED_WRITES);
+        stored_assert_holds(&copy, &t, WRITES);
         stored_close(&copy);
     }
     assert_true(ended > 10);

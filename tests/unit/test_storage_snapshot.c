@@ -269,12 +269,13 @@ static void storage_snapshot_ends_with_the_dropped_vector_of_its_end(void **stat
 static void run_story(struct stored *t)
 {
     t->disk.dials.latency_ms = 300;
+    t->storage->config.snapshot_step_bytes = 1; /* writes go on between the steps */
     for (uint32_t i = 0; i < STORED_WRITES; i++) {
         if (i % 20 == 19)
             stored_delete(t, i % STORED_KEYS);
         else
             stored_write(t, i % STORED_KEYS);
-        if (i == 25 || i == 45)
+        if (i == 60 || i == 95)
             storage_snapshot(t->storage);
         stored_turn(t);
         stored_pass(t, 100);
