@@ -128,6 +128,9 @@ int node_write(struct node *n, struct moment now, struct record *rec);
 /* Merges a record that a peer sent. 0, or -ENOMEM with nothing changed. */
 int node_receive(struct node *n, const struct record *rec);
 
+/* Likewise one that was fetched since the vector covers it, and something older is live here. */
+int node_repair(struct node *n, const struct record *rec);
+
 /* How many members have confirmed everything written here up to `stamp`. */
 uint32_t node_confirmations(const struct node *n, uint64_t stamp);
 

@@ -154,6 +154,7 @@ bool link_merge_records(struct link *l, struct moment now, struct bytes from,
                         const struct link_run *run)
 {
     struct record rec;
+    bool repair = run == NULL && l->delta.whole;
     while (from.size > 0) {
         int64_t size = record_decode(&rec, from);
         if (size <= 0) {
@@ -167,7 +168,7 @@ bool link_merge_records(struct link *l, struct moment now, struct bytes from,
         }
         if (!link_stamp_fits(l, now, rec.stamp))
             return false;
-        if (node_receive(l->node, &rec) != 0) {
+        if ((repair ? node_repair(l->node, &rec) : node_receive(l->node, &rec)) != 0) {
             link_fail(l, "out of memory while merging its records");
             return false;
         }
