@@ -105,6 +105,7 @@ struct link_scan {
 /* A delta being received. */
 struct link_delta {
     bool scrub; /* of one group, since digests differed: it raises no vector */
+    bool whole; /* … and brings also what this node's vector covers */
     bool begun;
     bool checked; /* as the sender said: look for what is deleted there, and … */
     bool behind; /* … that is to be expected: tombstones were dropped there that are news here */

@@ -146,6 +146,9 @@ bool node_fits_memory(const struct node *n, const struct record *rec);
  * for a disk that takes no writes. */
 int node_receive(struct node *n, const struct record *rec);
 
+/* Likewise one that was fetched since the vector covers it, and something older is live here. */
+int node_repair(struct node *n, const struct record *rec);
+
 /* store_merge, and on to the disk if the record has won. rec's bytes must not be the store's own.
  * What store_merge returns, or -ENOSPC. */
 int node_merge(struct node *n, const struct record *rec, bool covered);

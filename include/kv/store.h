@@ -34,9 +34,10 @@ void store_free(struct store *s);
  * rec      borrowed; its bytes are copied. They may be the store's own (as store_find gave them),
  *          and are gone then after the call. Key 1..RECORD_KEY_BYTES_MAX, value
  *          0..RECORD_VALUE_BYTES_MAX.
- * covered  whether this node's vectors say that the record was merged here before. If its key is
- *          absent then, something newer removed it, and it is discarded: the rule that keeps
- *          deleted keys deleted.
+ * covered  whether this node's vectors say that the record was merged here before. If a live one
+ *          is not here then, something newer removed it, and it is discarded: the rule that keeps
+ *          deleted keys deleted. So also if its key is here with something older, which came later,
+ *          or is a tombstone that a comparison made. A covered tombstone counts where its key is.
  * Returns  STORE_MERGED, STORE_STALE, or -ENOMEM with the store unchanged.
  * Cost     O(key + value). Reads no clock. */
 int store_merge(struct store *s, const struct record *rec, bool covered);

@@ -62,8 +62,8 @@ void link_delta_ask(struct link *l, uint64_t mono_ms, bool scrub, uint32_t first
     d->end = scrub ? (first + groups) * STORE_GROUP_PARTITIONS : STORE_PARTITIONS;
     d->partitions = d->first;
     /* As if it had nothing: then all of the group comes. */
-    bool whole = scrub && l->scrub.whole;
-    if (!whole && vector_copy(&d->asked, &n->vector) != 0) {
+    d->whole = scrub && l->scrub.whole;
+    if (!d->whole && vector_copy(&d->asked, &n->vector) != 0) {
         link_fail(l, LINK_VECTOR_FULL);
         return;
     }

@@ -168,6 +168,7 @@ bool link_merge_records(struct link *l, struct moment now, struct bytes from,
 {
     struct bytes keys[STORE_PREFETCH_MAX];
     struct record rec;
+    bool repair = run == NULL && l->delta.whole;
     size_t ahead = 0;
     while (from.size > 0) {
         if (ahead == 0) {
@@ -187,7 +188,7 @@ bool link_merge_records(struct link *l, struct moment now, struct bytes from,
         }
         if (!link_stamp_fits(l, now, rec.stamp))
             return false;
-        int error = node_receive(l->node, &rec);
+        int error = repair ? node_repair(l->node, &rec) : node_receive(l->node, &rec);
         if (error != 0) {
             link_fail_merge(l, error);
             return false;

@@ -167,11 +167,11 @@ static bool is_covered(const struct node *n, const struct record *rec)
            vector_covers(&d->vector, rec->origin, rec->stamp);
 }
 
-int node_receive(struct node *n, const struct record *rec)
+static int receive(struct node *n, const struct record *rec, bool covered)
 {
     struct record taken = *rec;
     taken.expires_ms += rec->expires_ms != 0 && MUTATED(EXPIRY_ADJUSTED);
-    int outcome = node_merge(n, &taken, is_covered(n, rec));
+    int outcome = node_merge(n, &taken, covered);
     if (outcome < 0)
         return outcome;
     if (!MUTATED(STAMPS_NOT_OBSERVED))
@@ -180,6 +180,18 @@ int node_receive(struct node *n, const struct record *rec)
     if (MUTATED(RECEIVED_IS_FORWARDED) && outcome == STORE_MERGED && rec->stamp > n->journal.last)
         journal_append(&n->journal, rec);
     return 0;
+}
+
+int node_receive(struct node *n, const struct record *rec)
+{
+    return receive(n, rec, is_covered(n, rec));
+}
+
+int node_repair(struct node *n, const struct record *rec)
+{
+    struct record old;
+    bool live = store_find(n->store, rec->key, &old) && !old.tombstone;
+    return receive(n, rec, !live && is_covered(n, rec));
 }
 
 uint32_t node_confirmations(const struct node *n, uint64_t stamp)

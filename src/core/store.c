@@ -268,10 +268,9 @@ int store_merge(struct store *s, const struct record *rec, bool covered)
     struct place at = locate(s, rec->key);
     struct record old;
     uint32_t origin_index;
-    if (at.entry == NULL) {
-        if (covered && !MUTATED(NO_ZOMBIE_RULE))
-            return STORE_STALE;
-    } else {
+    if (covered && (at.entry == NULL || !rec->tombstone) && !MUTATED(NO_ZOMBIE_RULE))
+        return STORE_STALE;
+    if (at.entry != NULL) {
         entry_record(s, at.entry, &old);
         if (record_compare(rec, &old) <= 0 && !MUTATED(LAST_ARRIVAL_WINS))
             return STORE_STALE;

@@ -232,6 +232,32 @@ static void link_ends_when_it_cannot_keep_a_part_of_a_frame(void **state)
     }
 }
 
+/* Whoever is refused since there is no memory to note him is no member, and a member stays as he was. */
+static void link_refused_without_memory_changes_no_member(void **state)
+{
+    (void)state;
+    uint32_t refused = 0;
+    bool failed = true;
+    for (uint64_t n = 1; failed; n++) {
+        struct fixture f;
+        situation_open(&f, RECEIVER_HELLO);
+        struct member *known = members_add(&f.node->members, bytes_text(n % 2 == 0 ? "peer" : "b"));
+        assert_non_null(known);
+        known->origin = 5;
+        assert_int_equal(vector_advance(&known->confirmed, 5, 50), 0);
+        failing_heap_arm(&f.pair.heap, n / 2 + 1);
+        introduce(&f);
+        failed = failing_heap_disarm(&f.pair.heap);
+        if (f.x.link.refused) {
+            refused++;
+            assert_int_equal(f.node->members.count, 1);
+            assert_true(known->origin == 5 && vector_get(&known->confirmed, 5) == 50);
+        }
+        situation_close(&f);
+    }
+    assert_true(refused >= 3); /* of both kinds */
+}
+
 /* Two nodes that meet and catch up while every single allocation fails once: they end up equal. */
 static void nodes_converge_whichever_allocation_fails_once(void **state)
 {
@@ -280,6 +306,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(link_survives_a_failure_at_every_allocation),
         cmocka_unit_test(link_ends_when_it_cannot_keep_a_part_of_a_frame),
+        cmocka_unit_test(link_refused_without_memory_changes_no_member),
         cmocka_unit_test(nodes_converge_whichever_allocation_fails_once),
         cmocka_unit_test(node_new_returns_null_without_memory),
     };

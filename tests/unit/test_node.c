@@ -100,6 +100,32 @@ static void node_receive_counts_and_does_not_journal(void **state)
     assert_int_equal(vector_get(&n->vector, 5), 0); /* one record says nothing of those before it */
 }
 
+/* Of a divergence: it comes in where something older lives, and nowhere else. */
+static void node_repair_brings_a_covered_record_over_a_live_one(void **state)
+{
+    struct pair *p = *state;
+    struct record rec = make("k", "v"), found;
+    pair_start(p, 0);
+    struct node *n = p->nodes[0].node;
+    rec.origin = 5;
+    rec.stamp = 7;
+    assert_int_equal(vector_advance(&n->vector, 5, 20), 0);
+    assert_int_equal(node_repair(n, &rec), 0);
+    assert_false(store_find(n->store, rec.key, &found));
+    assert_int_equal(store_merge(n->store, &rec, false), STORE_MERGED);
+    rec.stamp = 8;
+    assert_int_equal(node_receive(n, &rec), 0);
+    assert_true(store_find(n->store, rec.key, &found) && found.stamp == 7);
+    assert_int_equal(node_repair(n, &rec), 0);
+    assert_true(store_find(n->store, rec.key, &found) && found.stamp == 8);
+    found.tombstone = true;
+    found.value = bytes_text("");
+    assert_int_equal(store_merge(n->store, &found, false), STORE_MERGED);
+    rec.stamp = 9;
+    assert_int_equal(node_repair(n, &rec), 0);
+    assert_true(store_find(n->store, rec.key, &found) && found.tombstone);
+}
+
 static void node_receive_without_memory_changes_nothing(void **state)
 {
     struct pair *p = *state;
@@ -258,6 +284,7 @@ int main(void)
         TEST(node_write_without_memory_changes_nothing),
         TEST(node_write_of_a_node_alone_keeps_no_journal),
         TEST(node_receive_counts_and_does_not_journal),
+        TEST(node_repair_brings_a_covered_record_over_a_live_one),
         TEST(node_receive_without_memory_changes_nothing),
         TEST(node_tick_is_due_again_after_a_while),
         TEST(node_tick_moves_an_idle_nodes_vector),

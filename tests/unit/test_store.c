@@ -149,13 +149,34 @@ static void store_merge_discards_a_covered_record_whose_key_is_absent(void **sta
     assert_int_equal(store_partition_stamp_max(f->store, store_partition(bytes_text("k"))), 0);
 }
 
-static void store_merge_takes_a_covered_record_that_beats_what_is_there(void **state)
+/* A write that was older, and that nobody had seen, came in after both. */
+static void store_merge_discards_a_covered_record_that_beats_a_live_one(void **state)
 {
     struct fixture *f = *state;
     struct record rec = live("k", "new", 5);
     merge(f, live("k", "old", 4));
+    assert_int_equal(store_merge(f->store, &rec, true), STORE_STALE);
+    assert_value(f, "k", "old");
+    assert_int_equal(store_merge(f->store, &rec, false), STORE_MERGED);
+}
+
+/* A comparison made the tombstone: by what it was beaten, is not known here. */
+static void store_merge_discards_a_covered_record_that_beats_a_tombstone(void **state)
+{
+    struct fixture *f = *state;
+    struct record rec = live("k", "new", 5);
+    merge(f, tombstone("k", 4));
+    assert_int_equal(store_merge(f->store, &rec, true), STORE_STALE);
+    assert_true(store_find(f->store, bytes_text("k"), &rec) && rec.tombstone);
+}
+
+static void store_merge_takes_a_covered_tombstone_that_beats_what_is_there(void **state)
+{
+    struct fixture *f = *state;
+    struct record rec = tombstone("k", 5);
+    merge(f, live("k", "old", 4));
     assert_int_equal(store_merge(f->store, &rec, true), STORE_MERGED);
-    assert_value(f, "k", "new");
+    assert_true(store_find(f->store, bytes_text("k"), &rec) && rec.tombstone);
 }
 
 static void store_drop_tombstone_takes_only_that_very_tombstone(void **state)
@@ -479,7 +500,9 @@ int main(void)
         TEST(store_merge_takes_the_later_expiry_then_the_greater_value),
         TEST(store_merge_lets_an_expired_arrival_beat_an_older_live_value),
         TEST(store_merge_discards_a_covered_record_whose_key_is_absent),
-        TEST(store_merge_takes_a_covered_record_that_beats_what_is_there),
+        TEST(store_merge_discards_a_covered_record_that_beats_a_live_one),
+        TEST(store_merge_discards_a_covered_record_that_beats_a_tombstone),
+        TEST(store_merge_takes_a_covered_tombstone_that_beats_what_is_there),
         TEST(store_drop_tombstone_takes_only_that_very_tombstone),
         TEST(store_drop_tombstone_leaves_a_live_record),
         TEST(store_merge_keeps_any_bytes_and_sizes),
