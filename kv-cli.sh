@@ -44,7 +44,8 @@ All data (from node1 unless -n names another node; of the whole cluster, since a
   import [FILE|-]     write JSON lines' keys
 
 Cluster:
-  status [NODE…]      one line a node: up or down, keys, peers linked of expected, lag, version
+  status [NODE…]      one line a node: up, down, loading or refilling; keys, peers linked of
+                      expected, lag, version
   watch [SECONDS]     status again and again, every 2 seconds unless told
   test                test the running cluster from all sides; removes its keys afterwards
 
@@ -291,8 +292,11 @@ node_info() { # NODE: sets INFO to the fields of its INFO reply; false if it giv
 }
 
 status_row() { # NODE: its row, fields parted by tabs
+    local state=up
     if node_info "$1"; then
-        printf '%s\t' "$1" "${ADDR[$1]}" up "${INFO[keys]}" \
+        [[ ${INFO[loading]-} != yes ]] || state=loading
+        [[ ${INFO[refilling]-} != yes ]] || state=refilling
+        printf '%s\t' "$1" "${ADDR[$1]}" "$state" "${INFO[keys]}" \
             "${INFO[peers_linked]}/${INFO[peers_expected]}" "${INFO[lag_ms]} ms" "${INFO[version]}"
         printf '%s\n' "${INFO[digest]-}"
     else
@@ -303,11 +307,11 @@ status_row() { # NODE: its row, fields parted by tabs
 print_row() { # COLOUR FIELD…
     local colour=$1
     shift
-    printf '%-10s %-22s %s%-5s%s %10s %6s %9s  %s\n' "$1" "$2" "$colour" "$3" "$PLAIN" "${@:4}"
+    printf '%-10s %-22s %s%-9s%s %10s %6s %9s  %s\n' "$1" "$2" "$colour" "$3" "$PLAIN" "${@:4}"
 }
 
-print_status() { # a table of SELECTED; false if one of them is down
-    local node colour count=${#SELECTED[@]} down=0 loose=0 fields
+print_status() { # a table of SELECTED; false if one of them does not serve
+    local node colour count=${#SELECTED[@]} down=0 waiting=0 loose=0 fields
     local -A digests=()
     local -a queries=()
     for node in "${SELECTED[@]}"; do
@@ -321,20 +325,24 @@ print_status() { # a table of SELECTED; false if one of them is down
         if [[ ${fields[2]} == down ]]; then
             colour=$RED fields[6]="-  ${fields[7]}"
             ((down += 1))
+        elif [[ ${fields[2]} != up ]]; then # it answers, but with LOADING errors
+            colour=$YELLOW
+            ((waiting += 1))
         elif [[ ${fields[4]%/*} != "${fields[4]#*/}" ]]; then
             colour=$YELLOW
             ((loose += 1))
         else
             colour=$GREEN
         fi
-        [[ ${fields[2]} == down ]] || digests[${fields[7]-}]=1
+        [[ ${fields[2]} != up ]] || digests[${fields[7]-}]=1
         print_row "$colour" "${fields[@]:0:7}"
     done
-    printf '%s of %s up' $((count - down)) "$count"
+    printf '%s of %s up' $((count - down - waiting)) "$count"
+    ((waiting == 0)) || printf ', %s not ready yet' "$waiting"
     ((loose == 0)) || printf ', %s not linked to all peers' "$loose"
     ((${#digests[@]} < 2)) || printf ', data not equal yet'
     echo
-    ((down == 0))
+    ((down + waiting == 0))
 }
 
 cmd_status() {

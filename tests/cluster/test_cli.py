@@ -329,6 +329,18 @@ def test_status_tells_another_program_from_a_node():
     assert b"not simple-kv" in done.stdout
 
 
+@pytest.mark.parametrize("state", ["loading", "refilling"])
+def test_status_is_1_when_a_node_does_not_serve_yet(state):
+    info = [b"version:0.1.0", b"keys:7", b"peers_linked:0", b"peers_expected:2", b"lag_ms:0",
+            b"digest:00", state.encode() + b":yes"]
+    with answering(b"%d\n%s\n+OK\n" % (len(info), b"\n".join(info))) as nodes:
+        done = Cli(nodes)("status")
+    table, summary = rows(done.stdout)
+    assert done.returncode == 1
+    assert summary == "0 of 1 up, 1 not ready yet"
+    assert list(table.values())[0][1:3] == [state, "7"]
+
+
 def test_watch_repeats_the_status_until_interrupted(cli):
     watch = cli.start("watch", "1")
     seen = b""
