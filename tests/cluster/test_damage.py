@@ -13,6 +13,7 @@ import pytest
 from disktest import TINY, check, names, ready, restarted
 from kvtest import SLOWNESS, eventually
 
+SNAPSHOT_BY_HAND = {**TINY, "snapshot_size": "1GiB"}
 ROUNDS = int(os.environ.get("KV_DAMAGE_ROUNDS", "24"))
 SEED = int(os.environ.get("KV_DAMAGE_SEED", random.SystemRandom().randrange(1 << 32)))
 KEYS = 800
@@ -85,7 +86,7 @@ def assert_check_names(damage, directory):
 def test_a_damaged_node_is_refilled_by_its_peers(kv, tmp_path):
     source = random.Random(SEED)
     print(f"seed {SEED}")
-    options = {**TINY, "snapshot_size": "1GiB", "max_clock_drift": "500ms"}
+    options = {**SNAPSHOT_BY_HAND, "max_clock_drift": "500ms"}
     cluster = kv.cluster(2)
     directory, original = tmp_path / "data", tmp_path / "original"
     node = ready(kv.node(data_dir=directory, peers=cluster[0].address, **options))
@@ -127,7 +128,7 @@ def test_without_peers_a_damaged_node_starts_only_to_salvage(kv, tmp_path, numbe
     source = random.Random(SEED + number)
     print(f"seed {SEED}")
     directory = tmp_path / "data"
-    node = ready(kv.node(data_dir=directory, **TINY))
+    node = ready(kv.node(data_dir=directory, **SNAPSHOT_BY_HAND))
     written_directory(node, source)
     with node.connect() as conn:
         keys = [line.encode() for line in conn.lines("KEYS", "*")]
