@@ -342,6 +342,41 @@ static void storage_marks_what_the_vector_comes_to_cover_later(void **state)
     stored_close(&t);
 }
 
+static void storage_marks_what_was_recovered_before_it_was_covered(void **state)
+{
+    (void)state;
+    struct stored t;
+    struct record rec = {
+        .key = bytes_text("key0"), .value = bytes_text("x"), .stamp = 77, .origin = 99};
+    start(&t, STORAGE_SYNC_ALWAYS);
+    assert_int_equal(node_receive(t.node, &rec), 0);
+    stored_settle(&t);
+    stored_crash(&t, MEMORY_KILL);
+    assert_int_equal(stored_start(&t), 0);
+    assert_int_equal(vector_advance(&t.node->vector, 99, 80), 0);
+    stored_pass(&t, 2000);
+    stored_settle(&t);
+    assert_true(vector_covers(&t.node->durable, 99, 80));
+    stored_close(&t);
+}
+
+static void storage_stops_though_a_snapshot_cannot_be_begun(void **state)
+{
+    (void)state;
+    struct stored t;
+    start(&t, STORAGE_SYNC_ALWAYS);
+    t.disk.dials.request_error_one_in = 1; /* there will be no other segment */
+    for (uint32_t i = 0; i < 50; i++) {
+        stored_write(&t, i % STORED_KEYS);
+        stored_settle(&t);
+    }
+    stored_stop(&t);
+    t.disk.dials.request_error_one_in = 0;
+    assert_int_equal(stored_start(&t), 0);
+    stored_assert_holds(&t, &t, 50);
+    stored_close(&t);
+}
+
 static void storage_stops_with_everything_synced_and_starts_without_a_word(void **state)
 {
     (void)state;
@@ -390,6 +425,8 @@ int main(void)
         cmocka_unit_test(storage_bears_every_failing_allocation),
         cmocka_unit_test(storage_takes_no_more_than_its_limit_while_the_disk_takes_nothing),
         cmocka_unit_test(storage_marks_what_the_vector_comes_to_cover_later),
+        cmocka_unit_test(storage_marks_what_was_recovered_before_it_was_covered),
+        cmocka_unit_test(storage_stops_though_a_snapshot_cannot_be_begun),
         cmocka_unit_test(storage_stops_with_everything_synced_and_starts_without_a_word),
         cmocka_unit_test(storage_stops_also_while_the_disk_takes_no_writes),
     };

@@ -77,6 +77,8 @@ static void assert_nothing_is_silent(struct stored *t, const struct stored *of)
 static void assert_starts_cleanly(struct stored *t, const struct stored *of)
 {
     uint32_t before = stored_covered(t, of);
+    struct record rec = {.key = bytes_text("another"), .value = bytes_text("x")};
+    assert_int_equal(node_write(t->node, t->now, &rec), 0);
     stored_settle(t);
     stored_crash(t, MEMORY_POWER_CUT_LOSES);
     t->runs++;
@@ -154,6 +156,8 @@ static void flip_every_bit(struct stored *t, const char *kind)
         assert_nothing_is_silent(&copy, t);
         torn += copy.storage->recovery.torn;
         refilling += copy.node->refilling;
+        if (copy.storage->recovery.torn)
+            assert_starts_cleanly(&copy, t);
         stored_close(&copy);
     }
     assert_true(refilling > 0);
@@ -209,6 +213,12 @@ static void storage_recover_takes_a_lost_segment_for_damage(void **state)
     assert_true(copy.node->refilling);
     assert_nothing_is_silent(&copy, &t);
     assert_non_null(strstr(copy.storage->recovery.damage, "the segment before it is missing"));
+    /* What follows the hole stays, too. */
+    stored_settle(&copy);
+    assert_non_null(stored_file(&copy, "journal", 2));
+    stored_crash(&copy, MEMORY_POWER_CUT_LOSES);
+    assert_int_equal(stored_start(&copy), 0);
+    assert_true(copy.node->refilling);
     stored_close(&copy);
     stored_close(&t);
 }
