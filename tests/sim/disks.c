@@ -153,6 +153,14 @@ static void refuse_unwritten(struct sim_node *n)
     }
 }
 
+static void note_health(struct sim_node *n)
+{
+    const struct storage *storage = n->disk.storage;
+    bool replaced = storage->recovery.pass != RECOVERY_SALVAGE || storage->snapshots > 0;
+    if (n->disk.harmed && replaced && storage->snapshot.stage == SNAPSHOT_IDLE)
+        n->disk.harmed = false;
+}
+
 bool disk_turn(struct sim *s, struct sim_node *n)
 {
     struct sim_disk *d = &n->disk;
@@ -166,6 +174,7 @@ bool disk_turn(struct sim *s, struct sim_node *n)
     storage_flush(d->storage, now);
     refuse_unwritten(n);
     storage_step(d->storage, now);
+    note_health(n);
     if (d->storage->fatal && !d->memory.copied) {
         sim_tell(s, "%s: %s", n->name, d->storage->reason);
         d->how = disk_crash_drawn(s);
@@ -259,11 +268,12 @@ static void make_unreliable(struct sim *s, struct sim_node *n)
     sim_tell(s, "%s: its disk fails now and then", n->name);
 }
 
-/* Peers have to bring back what damage costs, so only one node at a time may need that. */
-static bool somebody_is_refilling(const struct sim *s)
+/* Peers have to bring back what damage costs, so only one node at a time may need that: were all disks
+ * damaged, somebody would have to decide (--salvage). */
+static bool somebody_is_harmed(const struct sim *s)
 {
     for (uint32_t i = 0; i < s->size; i++) {
-        if (s->nodes[i].node != NULL && s->nodes[i].node->refilling)
+        if (s->nodes[i].disk.harmed)
             return true;
     }
     return false;
@@ -297,8 +307,9 @@ static void lose_files(struct sim *s, struct memory_disk *d)
 
 static void damage(struct sim *s, struct sim_node *n, enum fault f)
 {
-    if (somebody_is_refilling(s) || n->disk.dying)
+    if (somebody_is_harmed(s) || n->disk.dying)
         return;
+    n->disk.harmed = true;
     sim_tell(s, "%s: its disk takes harm", n->name);
     sim_stop_node(s, n, disk_crash_drawn(s));
     n->restart_ms = s->now_ms + 1 + draw(s, 3000);

@@ -100,6 +100,7 @@ struct sim_disk {
     bool older_taken;
     struct memory_disk copy; /* as of a step at which the node is going to have died */
     bool dying; /* there will be such a step */
+    bool harmed; /* something in it is damaged, and nothing sound has taken its place yet */
     enum memory_crash how; /* … and this becomes of it then */
     struct storage_config config;
     struct storage *storage; /* NULL while the node is down, or has no disk */
