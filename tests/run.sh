@@ -165,7 +165,8 @@ run_sim() {
 }
 
 run_cluster() {
-    [ "$long" = 0 ] || export KV_CHAOS_SECONDS=3600 KV_JOIN_KEYS=5000000
+    [ "$long" = 0 ] || export KV_CHAOS_SECONDS=3600 KV_JOIN_KEYS=5000000 KV_CRASH_ROUNDS=500 \
+        KV_DAMAGE_ROUNDS=300
     KV_BINARY=$PWD/$out/clang-asan/simple-kv KV_SANITIZED=1 pytest_counted "cluster sanitized" \
         tests/cluster
     # What a sanitizer's own memory would hide.
@@ -176,8 +177,10 @@ run_bench() {
     if [ "$long" = 1 ]; then
         check "bench" "$python" tests/bench/run --build "$out/gcc"
         check "bench pauses" "$python" tests/bench/pauses --build "$out/gcc" --keys 10000000
+        check "bench disk" "$python" tests/bench/disk --build "$out/gcc"
     else
         check "bench smoke" "$python" tests/bench/run --quick --build "$out/gcc"
+        check "bench disk smoke" "$python" tests/bench/disk --quick --build "$out/gcc"
     fi
 }
 

@@ -53,7 +53,7 @@ struct storage_config {
     enum storage_sync sync;
     uint64_t segment_bytes; /* at which a segment ends; at least STORAGE_SEGMENT_BYTES_MIN */
     uint64_t snapshot_bytes; /* journal beyond which a snapshot is made, … */
-    uint32_t snapshot_percent; /* … if it is also so much of the live data */
+    uint32_t snapshot_percent; /* … if it and the last one are also so much of the live data */
     uint32_t
         snapshot_step_bytes; /* what a turn does about of one; 0 = STORAGE_SNAPSHOT_STEP_BYTES */
     bool expects_peers; /* who may bring back what damage has cost */

@@ -292,9 +292,11 @@ void storage_snapshot_tick(struct storage *s, struct moment now)
 {
     struct storage_snapshot *p = &s->snapshot;
     uint64_t journal = storage_journal_bytes(s);
+    /* Of the whole directory: the next snapshot is made beside all that is there. */
+    uint64_t all = journal + storage_snapshot_bytes(s);
     uint64_t live = store_live_bytes(s->node->store);
     if (p->stage == SNAPSHOT_IDLE && !p->wanted && !s->stopping && s->error == 0 &&
         now.mono_ms >= p->retry_mono_ms && journal > s->config.snapshot_bytes &&
-        journal > live / 100 * s->config.snapshot_percent)
+        all > live / 100 * s->config.snapshot_percent)
         p->wanted = true;
 }

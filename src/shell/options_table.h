@@ -54,7 +54,7 @@ enum option_kind {
       OPTION_AT(snapshot_bytes), "64MiB", "SIZE",                                                  \
       "a snapshot replaces a journal of more than this …")                                         \
     X(SNAPSHOT_PERCENT, "snapshot-percent", NUMBER, 0, 100000, OPTION_AT(snapshot_percent), "200", \
-      "N", "… that is also more than so many percent of the live data")                            \
+      "N", "… that, with the last one, is over N percent of the live data")                        \
     X(BACKUP_DIR, "backup-dir", PATH, 0, 0, OPTION_AT(backup_dir), NULL, "PATH",                   \
       "directory of periodic backups (default: none are made)")                                    \
     X(BACKUP_INTERVAL, "backup-interval", TIME, 1000, 3650 * OPTIONS_DAY_MS,                       \

@@ -103,6 +103,8 @@ def test_deleted_keys_on_the_disk_of_a_returning_node_do_not_come_back(kv, tmp_p
         with Watch([c], keys):
             c.cmd("SET", "own", "of c")
             cluster.wait_everywhere("own", "of c")
+    # By the rules for who returns, not by a scrub that found it later.
+    assert sum(node.number("divergence_repaired") for node in cluster) == 0
     # Nor from anybody's disk.
     for node in cluster:
         node.kill()
@@ -142,6 +144,7 @@ def test_an_old_image_of_a_disk_converges_and_brings_nothing_back(kv, tmp_path, 
         cluster.wait_linked()
         assert cluster.wait_equal(deadline_s=30) == 3 * 300 + 300
         assert c.cmd("GET", "of0-7") == "changed on c" and c.cmd("GET", "later299") == "v" * 300
+        assert sum(node.number("divergence_repaired") for node in cluster) == 0
         with Watch([c], keys):
             c.write_many((f"anew{i}", "v") for i in range(100))
             assert cluster.wait_equal() == 3 * 300 + 300 + 100
