@@ -21,7 +21,7 @@ import pytest
 from disktest import CALLS, TINY, Faults, Ledger, Writer, file_number, names, ready, restarted
 from kvtest import SLOWNESS, eventually
 
-ROUNDS = int(os.environ.get("KV_CRASH_ROUNDS", "50"))
+ROUNDS = int(os.environ.get("KV_CRASH_ROUNDS", "40"))
 SEED = int(os.environ.get("KV_CRASH_SEED", random.SystemRandom().randrange(1 << 32)))
 SNAPSHOT_BY_HAND = {**TINY, "snapshot_size": "1GiB"}
 WRITERS = 4
