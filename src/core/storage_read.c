@@ -202,7 +202,8 @@ int recovery_read_entries(struct storage *s)
     while (r->stage == RECOVERY_ENTRIES && r->offset < until && r->file_records < records_until) {
         struct segment_entry e;
         int error = 0;
-        if (r->file_records % STORE_PREFETCH_MAX == 0)
+        /* A snapshot comes partition by partition: its places are in the caches already. */
+        if (r->header.kind == SEGMENT_JOURNAL && r->file_records % STORE_PREFETCH_MAX == 0)
             look_ahead(s);
         int64_t size = next_entry(s, &e);
         if (size == -EBADMSG) {
