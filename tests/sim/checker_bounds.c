@@ -65,8 +65,8 @@ static bool flows_from(const struct sim_node *n, uint64_t origin)
     return false;
 }
 
-/* A live record has come. If its delete was gone before this run began, all had that delete, and none may
- * stream the record to it unless the delete's own stream flows, too. */
+/* A live record has come. If its delete was gone before this run began, all had that delete, and
+ * none may stream the record to it unless the delete's own stream flows, too. */
 void check_stream(struct sim *s, const struct sim_node *n, uint32_t key, const struct seen *is)
 {
     const struct checker *c = s->checker;

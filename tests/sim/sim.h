@@ -235,8 +235,8 @@ void network_drop_node(struct sim *s, struct sim_node *n);
 void network_reset(struct sim *s, uint32_t a, uint32_t b);
 void network_half_open(struct sim *s, uint32_t a, uint32_t b);
 void network_heal(struct sim *s);
-/* What one node sends on the connections it has dialled, or with `back` what is answered there, stands still
- * from now on, or goes on. */
+/* What one node sends on the connections it has dialled, or with `back` what is answered there,
+ * stands still from now on, or goes on. */
 void network_stand(struct sim *s, uint32_t dialer, uint32_t acceptor, bool back, bool stands);
 
 /* faults.c */

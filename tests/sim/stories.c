@@ -1,5 +1,5 @@
-/* Stories: faults that are told one after another at the right moments, since by chance they meet too
- * rarely. Each leads up to the moment at which one rule alone keeps a deleted key deleted (see
+/* Stories: faults that are told one after another at the right moments, since by chance they meet
+ * too rarely. Each leads up to the moment at which one rule alone keeps a deleted key deleted (see
  * docs/convergence.md); whom they strike, and what else goes wrong meanwhile, is drawn.
  *
  * The last key is theirs: the clients leave it alone. */
