@@ -9,6 +9,7 @@
 #define MUTATIONS(X)                                                                               \
     X(NONE, "nothing")                                                                             \
     X(NO_ZOMBIE_RULE, "an absent record that the vector covers is merged again")                   \
+    X(COVERED_OVER_OLDER, "so is one that the vector covers where something older is")             \
     X(LAST_ARRIVAL_WINS, "a merge keeps what came last, not what is greater")                      \
     X(DIGEST_FORGETS, "an update in place leaves the digest as it was")                            \
     X(VALUE_NOT_COPIED, "an update in place takes the stamp and leaves the value")                 \

@@ -268,7 +268,8 @@ int store_merge(struct store *s, const struct record *rec, bool covered)
     struct place at = locate(s, rec->key);
     struct record old;
     uint32_t origin_index;
-    if (covered && (at.entry == NULL || !rec->tombstone) && !MUTATED(NO_ZOMBIE_RULE))
+    bool gone = at.entry == NULL || (!rec->tombstone && !MUTATED(COVERED_OVER_OLDER));
+    if (covered && gone && !MUTATED(NO_ZOMBIE_RULE))
         return STORE_STALE;
     if (at.entry != NULL) {
         entry_record(s, at.entry, &old);

@@ -39,6 +39,13 @@ struct issued *issued_find(struct checker *c, uint32_t key, uint64_t stamp, uint
                                                                                 : NULL;
 }
 
+/* Of that key a tombstone with that stamp may be missing somewhere. */
+static void except_below(struct checker *c, uint32_t key, uint64_t stamp)
+{
+    if (c->unseen_below[key] < stamp)
+        c->unseen_below[key] = stamp;
+}
+
 static void insert(struct key_history *h, struct issued x)
 {
     if (h->count == h->capacity) {
@@ -110,7 +117,7 @@ void checker_issued(struct sim *s, const struct sim_node *n, uint32_t key, uint6
     /* A node that lost its memory and whose clock is too far behind writes what is older than deletes that
      * are gone by the rules: that, too, comes in. */
     if (stamp_wall_ms(stamp) + n->config.max_clock_drift_ms < SIM_START_WALL_MS + s->now_ms)
-        c->unseen_writes = true;
+        except_below(c, key, c->keys[key].count == 0 ? 0 : c->keys[key].records[0].stamp);
     if (rec.tombstone)
         note_delete(&c->keys[key], n, stamp);
     insert(&c->keys[key], (struct issued){.stamp = stamp,
@@ -151,7 +158,6 @@ void checker_open(struct sim *s)
 {
     s->checker = calloc(1, sizeof *s->checker);
     CHECK(s->checker != NULL);
-    /* Whoever may be left out of the count can come back with what the others have dropped. */
     for (uint32_t i = 0; i < SIM_NODES_MAX; i++) {
         vector_init(&s->checker->views[i].before, &s->plain);
         vector_init(&s->checker->views[i].durable, &s->plain);
@@ -162,8 +168,6 @@ void checker_open(struct sim *s)
         s->checker->names[k] = bytes_text(s->checker->text[k]);
         s->checker->partitions[k] = store_partition(s->checker->names[k]);
     }
-    s->checker->unseen_writes =
-        plan_has(&s->plan, FAULT_JOIN) || plan_has(&s->plan, FAULT_SAME_NAME);
 }
 
 void checker_close(struct sim *s)
@@ -263,7 +267,8 @@ static void check_growth(struct sim *s, const struct sim_node *n, uint32_t key,
     struct moment now = sim_now(s, n);
     if (was->present && seen_compare(is, was) < 0)
         sim_fail(s, 3, "%s replaced k%u by something older", n->name, key);
-    if (seen_compare(is, greatest) < 0 && !is->tombstone && !s->checker->unseen_writes)
+    if (seen_compare(is, greatest) < 0 && !is->tombstone &&
+        greatest->stamp > s->checker->unseen_below[key])
         sim_fail(s, 8, "%s has k%u back, which it had seen beaten", n->name, key);
     bool same = was->present && was->stamp == is->stamp && was->origin == is->origin;
     if (!same && !is->tombstone && vector_covers(&v->before, is->origin, is->stamp))
@@ -272,6 +277,8 @@ static void check_growth(struct sim *s, const struct sim_node *n, uint32_t key,
         stamp_wall_ms(is->stamp) > now.wall_ms + n->config.max_clock_drift_ms)
         sim_fail(s, 7, "%s merged k%u from %llu ms ahead", n->name, key,
                  (unsigned long long)(stamp_wall_ms(is->stamp) - now.wall_ms));
+    if (!is->tombstone && is->origin != n->config.origin)
+        check_stream(s, n, key, is);
     if (n->node->clock.last < is->stamp)
         sim_fail(s, 6, "%s merged k%u and its clock did not follow", n->name, key);
     if (seen_compare(is, greatest) > 0)
@@ -285,6 +292,19 @@ static void check_growth(struct sim *s, const struct sim_node *n, uint32_t key,
     struct issued *came = issued_find(s->checker, key, is->stamp, is->origin);
     if (came != NULL && v->late[key])
         came->came_late = true;
+}
+
+/* What the node's vector does not cover by now is to it as if nobody had seen it. */
+static void note_forced_drop(struct sim *s, const struct sim_node *n, uint32_t key)
+{
+    struct key_history *h = &s->checker->keys[key];
+    uint64_t stamp = s->checker->views[n->index].now[key].stamp;
+    except_below(s->checker, key, stamp);
+    for (uint32_t i = 0; i < h->count; i++) {
+        struct issued *x = &h->records[i];
+        if (x->stamp < stamp && !vector_covers(&n->node->vector, x->origin, x->stamp))
+            x->came_late = true;
+    }
 }
 
 /* The node has dropped a tombstone: nobody it counts on may still need it. */
@@ -301,8 +321,15 @@ static void check_drop(struct sim *s, const struct sim_node *n, uint32_t key)
     }
     if (stamp_wall_ms(was->stamp) + n->config.max_clock_drift_ms >= now.wall_ms)
         sim_fail(s, 9, "%s dropped the tombstone of k%u too early", n->name, key);
-    if (c->unseen_writes)
+    if (c->views[n->index].forces)
+        note_forced_drop(s, n, key);
+    if (was->stamp <= c->unseen_below[key])
         return;
+    if (was->stamp > c->dropped[key].stamp) {
+        c->dropped[key].stamp = was->stamp;
+        c->dropped[key].origin = was->origin;
+        c->dropped[key].ms = s->now_ms;
+    }
     for (uint32_t i = 0; i < s->size; i++) {
         const struct sim_node *m = &s->nodes[i];
         const struct member *member = members_find(&n->node->members, bytes_text(m->name));
@@ -366,7 +393,8 @@ static bool is_beaten_by_delete(const struct sim *s, uint32_t key, const struct 
     const struct key_history *h = &s->checker->keys[key];
     for (uint32_t i = 0; i < h->count && &h->records[i] != x; i++) {
         const struct issued *z = &h->records[i];
-        if (z->tombstone || z->killed || has_expired(s, z))
+        if (z->stamp <= s->checker->unseen_below[key] &&
+            (z->tombstone || z->killed || has_expired(s, z)))
             return true;
     }
     return false;
@@ -387,7 +415,7 @@ bool may_be_gone(const struct sim *s, const struct sim_node *n, uint32_t key,
                  const struct issued *x)
 {
     return x->tombstone || x->killed || has_expired(s, x) || was_beaten(s, n, key, x) ||
-           (s->checker->unseen_writes && is_beaten_by_delete(s, key, x));
+           is_beaten_by_delete(s, key, x);
 }
 
 static void check_covered(struct sim *s, const struct sim_node *n, uint32_t key)
@@ -395,9 +423,10 @@ static void check_covered(struct sim *s, const struct sim_node *n, uint32_t key)
     const struct node_view *v = &s->checker->views[n->index];
     const struct seen *is = &v->now[key];
     const struct issued *x = greatest_covered(s, &n->node->vector, key);
-    bool excused = s->checker->unseen_writes && (v->late[key] || !was_seen(s, n, key));
     if (x == NULL || (is->present && issued_compare(is->stamp, is->origin, x) >= 0))
         return;
+    bool excused =
+        x->stamp <= s->checker->unseen_below[key] && (v->late[key] || !was_seen(s, n, key));
     if (is->present && !is->tombstone && !excused)
         sim_fail(s, x->tombstone ? 8 : 10, "%s holds an older k%u than its vector says", n->name,
                  key);
@@ -431,7 +460,8 @@ void checker_started(struct sim *s, const struct sim_node *n)
     if (!n->keeps_disk)
         memset(v->late, 0, sizeof v->late);
     CHECK(vector_copy(&v->before, &n->node->vector) == 0);
-    v->last_issued = v->greatest_seen = 0;
+    v->last_issued = v->greatest_seen = v->forced = 0;
+    v->started_ms = s->now_ms;
     for (uint32_t k = 0; k < s->plan.keys; k++) {
         take_over(s, n, k);
         check_covered(s, n, k);
@@ -439,13 +469,17 @@ void checker_started(struct sim *s, const struct sim_node *n)
     checker_recovered(s, n);
 }
 
+/* Whether what the node drops now may be dropped without everybody's consent. */
 static void note_forced(struct sim *s, const struct sim_node *n)
 {
-    struct checker *c = s->checker;
-    if (n->node->counters.tombstones_forced > 0)
-        c->unseen_writes = true;
-    for (uint32_t i = 0; i < n->node->members.count && !c->unseen_writes; i++)
-        c->unseen_writes = n->node->members.list[i]->forgotten_ms != 0;
+    struct node_view *v = &s->checker->views[n->index];
+    uint64_t forced = n->node->counters.tombstones_forced;
+    /* Whoever may be left out of the count can come back with what the others have dropped. */
+    v->forces = forced != v->forced || plan_has(&s->plan, FAULT_JOIN) ||
+                plan_has(&s->plan, FAULT_SAME_NAME);
+    v->forced = forced;
+    for (uint32_t i = 0; i < n->node->members.count && !v->forces; i++)
+        v->forces = n->node->members.list[i]->forgotten_ms != 0;
 }
 
 void checker_look(struct sim *s, struct sim_node *n)

@@ -1,4 +1,5 @@
-/* What holds at any moment besides the records: memory, digests, refusals, and what clients read. */
+/* What holds at any moment besides the records: memory, digests, streams, refusals, and what clients
+ * read. */
 #include "checker_internal.h"
 
 #include "kv/check.h"
@@ -51,6 +52,29 @@ void check_stranger(struct sim *s, const struct sim_node *n)
     if (stranger->exists && stranger->stranger != STRANGER_NAME &&
         members_find(&n->node->members, bytes_text(stranger->name)) != NULL)
         sim_fail(s, 16, "%s counts a stranger among its members", n->name);
+}
+
+static bool flows_from(const struct sim_node *n, uint64_t origin)
+{
+    list_for_each (item, &n->node->links) {
+        const struct link *l = container_of(item, struct link, all);
+        if (l->role == LINK_RECEIVER && l->state == LINK_LIVE && l->origin == origin &&
+            !l->gap_open)
+            return true;
+    }
+    return false;
+}
+
+/* A live record has come. If its delete was gone before this run began, all had that delete, and
+ * none may stream the record to it unless the delete's own stream flows, too. */
+void check_stream(struct sim *s, const struct sim_node *n, uint32_t key, const struct seen *is)
+{
+    const struct checker *c = s->checker;
+    uint64_t stamp = c->dropped[key].stamp, origin = c->dropped[key].origin;
+    if (is->stamp < stamp && stamp > c->unseen_below[key] &&
+        c->dropped[key].ms < c->views[n->index].started_ms && flows_from(n, is->origin) &&
+        !flows_from(n, origin) && !vector_covers(&n->node->vector, origin, stamp))
+        sim_fail(s, 8, "%s streams k%u, whose delete all had, without that delete", n->name, key);
 }
 
 static uint64_t mix_vector(uint64_t sum, const struct vector *v)

@@ -89,7 +89,7 @@ static void check_greatest(struct sim *s, uint32_t key)
     for (uint32_t i = 0; i < s->size; i++) {
         const struct seen *is = &c->views[i].now[key];
         bool holds = is->present && is->stamp == x->stamp && is->origin == x->origin;
-        if (dead && !c->unseen_writes && is_live(s, i, key))
+        if (dead && x->stamp > c->unseen_below[key] && is_live(s, i, key))
             sim_fail(s, 8, "%s has k%u, which was deleted", s->nodes[i].name, key);
         if (!dead && !holds)
             sim_fail(s, 2, "%s does not hold the greatest record of k%u", s->nodes[i].name, key);

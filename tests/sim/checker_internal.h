@@ -10,7 +10,7 @@ struct issued {
     uint64_t expires_ms;
     uint64_t value_hash;
     bool tombstone;
-    bool came_late; /* to some node, after what beat it had come and gone there by force */
+    bool came_late; /* to some node, or will, after what beat it had come and gone there by force */
     bool killed; /* a node has made a tombstone of it, with a reason */
     bool promised; /* its client was told that it is done, … */
     uint32_t promised_by; /* … by this node … */
@@ -35,7 +35,10 @@ struct node_view {
         greatest[SIM_KEYS_MAX]; /* that this run has seen, or the vector it began with covers */
     struct seen ever[SIM_KEYS_MAX]; /* that any run has seen */
     uint64_t last_issued, greatest_seen; /* stamps, in this run */
+    uint64_t started_ms; /* this run */
     uint64_t deltas; /* received by the last look */
+    uint64_t forced; /* tombstones dropped so by then */
+    bool forces; /* it has dropped some since, or somebody is forgotten */
     /* The key's record came when the vector said already that something greater had been here. */
     bool late[SIM_KEYS_MAX];
     struct vector before; /* the node's vector at the last look */
@@ -49,9 +52,13 @@ struct node_view {
 struct checker {
     struct key_history keys[SIM_KEYS_MAX];
     struct node_view views[SIM_NODES_MAX];
-    /* Tombstones were dropped without everybody's consent: from then on a write that nobody had seen may
-     * come in though it was beaten by a delete. The one exception that the rules make. */
-    bool unseen_writes;
+    /* Of each key the greatest tombstone that was dropped without everybody's consent: a write that it beat,
+     * and that nobody had seen, may come in. The one exception that the rules make. */
+    uint64_t unseen_below[SIM_KEYS_MAX];
+    /* Of each key the greatest tombstone that was dropped by the rules, and when that was first so. */
+    struct {
+        uint64_t stamp, origin, ms;
+    } dropped[SIM_KEYS_MAX];
     uint64_t looks;
     struct bytes names[SIM_KEYS_MAX]; /* the keys as clients write them … */
     char text[SIM_KEYS_MAX][16]; /* … */
@@ -74,10 +81,12 @@ void checker_look_at_refilling(struct sim *s, const struct sim_node *n);
 /* What the node has begun with is what its disk owes. */
 void checker_recovered(struct sim *s, const struct sim_node *n);
 
-/* checker_bounds.c: memory of links and of clients, digests counted again, who is no member. */
+/* checker_bounds.c: memory of links and of clients, digests counted again, who is no member, and what a
+ * stream must not bring. */
 void check_links(struct sim *s, struct sim_node *n);
 void check_sessions(struct sim *s, struct sim_node *n);
 void check_digests_of_keys(struct sim *s, const struct sim_node *n);
 void check_stranger(struct sim *s, const struct sim_node *n);
+void check_stream(struct sim *s, const struct sim_node *n, uint32_t key, const struct seen *is);
 
 #endif

@@ -2,6 +2,7 @@
 #include "sim.h"
 
 #include "checker.h"
+#include "stories.h"
 
 #include "kv/hash.h"
 
@@ -106,7 +107,7 @@ static void set_up_node(struct sim *s, struct sim_node *n)
     if (has(s, FAULT_AWAY))
         n->config.forget_after_ms = 20000;
     if (has(s, FAULT_TOMBSTONES))
-        n->config.tombstone_memory_bytes = 500;
+        n->config.tombstone_memory_bytes = s->plan.story == STORY_NONE ? 500 : 1;
     if (has(s, FAULT_MEMORY))
         n->config.max_memory_bytes = 64u << 10;
 }
@@ -129,6 +130,8 @@ void faults_begin(struct sim *s)
     /* Where clocks agree, a short limit lets tombstones go early: then nothing but the other rules
      * keeps what they deleted from coming back. */
     s->drift_ms = hash_mix(s->plan.seed, 5) % 2 == 0 ? 5000 : 300;
+    if (s->plan.story != STORY_NONE)
+        s->drift_ms = 300;
     for (uint32_t i = 0; i < s->size; i++)
         set_up_node(s, &s->nodes[i]);
     for (uint32_t i = 0; i < SIM_NODES_MAX && has(s, FAULT_DELAY); i++) {
@@ -201,7 +204,7 @@ static void isolate(struct sim *s, uint32_t a)
     sim_tell(s, "network: %s is cut off", s->nodes[a].name);
 }
 
-static void crash(struct sim *s, struct sim_node *n)
+void faults_crash(struct sim *s, struct sim_node *n)
 {
     if (n->node == NULL || running(s) < 2)
         return;
@@ -248,7 +251,7 @@ static void impersonate(struct sim *s, uint32_t of)
     sim_start_node(s, n);
 }
 
-static void forget(struct sim *s, struct sim_node *n, const struct sim_node *other)
+void faults_forget(struct sim *s, struct sim_node *n, const struct sim_node *other)
 {
     struct member *m = members_find(&n->node->members, bytes_text(other->name));
     if (m == NULL || m->sender != NULL || m->receiver != NULL || m->forgotten_ms != 0)
@@ -321,13 +324,13 @@ static void upset_node(struct sim *s, enum fault f, struct sim_node *n, uint32_t
         pause_node(s, n, pick(s, 12000));
         break;
     case FAULT_CRASH:
-        crash(s, n);
+        faults_crash(s, n);
         break;
     case FAULT_CLOCK:
         upset_clock(s, n);
         break;
     case FAULT_FORGET:
-        forget(s, n, &s->nodes[other]);
+        faults_forget(s, n, &s->nodes[other]);
         break;
     case FAULT_ALLOCATION:
         n->failing_until_ms = s->now_ms + pick(s, 2000);

@@ -1,6 +1,7 @@
 /* simple-kv-sim: runs seeds, and tells what it found. */
 #include "shrink.h"
 #include "sim.h"
+#include "stories.h"
 
 #include "kv/mutation.h"
 
@@ -36,6 +37,7 @@ static int usage(void)
           "  --events N        of the phase under faults [10000]\n"
           "  --nodes N         instead of what the seed draws; likewise\n"
           "  --keys N, --clients N, --min-acks N, --faults BITS (hexadecimal)\n"
+          "  --story N         directed faults: 1 to 4, 0 = none; without it, none with --faults\n"
           "  --verbose         tell the story of the seed\n"
           "  --no-shrink       print a failing seed as it is\n"
 #ifdef KV_MUTATIONS
@@ -51,6 +53,11 @@ static struct sim_plan plan_of(const struct options *o, uint64_t seed)
 {
     struct sim_plan plan;
     plan_draw(&plan, seed);
+    if (o->given.story != 0)
+        story_plan(&plan,
+                   o->given.story == UINT32_MAX ? STORY_NONE : (enum story_kind)o->given.story);
+    else if (!o->faults_given)
+        story_plan(&plan, story_drawn(seed));
     if (o->given.events != 0)
         plan.events = o->given.events;
     if (o->given.nodes != 0)
@@ -148,6 +155,8 @@ static bool take_number(struct options *o, const char *name, uint64_t number)
         g->keys = (uint32_t)number;
     } else if (strcmp(name, "--clients") == 0 && number >= 1 && number <= SIM_CLIENTS_MAX) {
         g->clients = (uint32_t)number;
+    } else if (strcmp(name, "--story") == 0 && number < STORY_COUNT) {
+        g->story = number == 0 ? UINT32_MAX : (uint32_t)number;
     } else if (strcmp(name, "--min-acks") == 0) {
         g->min_acks = number == 0 ? UINT32_MAX : (uint32_t)number;
     } else {

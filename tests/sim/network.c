@@ -180,8 +180,9 @@ void network_flush(struct sim *s, struct sim_node *n)
 
 static bool is_stalled(const struct sim *s, const struct wire_end *e, uint32_t from)
 {
-    return e->arriving.dead || !link_wants_input(&e->link) || s->blocked[from][e->node] ||
-           s->clogged[from][e->node] || s->nodes[e->node].paused_until_ms > s->now_ms;
+    return e->arriving.dead || e->arriving.stands || !link_wants_input(&e->link) ||
+           s->blocked[from][e->node] || s->clogged[from][e->node] ||
+           s->nodes[e->node].paused_until_ms > s->now_ms;
 }
 
 static uint64_t due_at(const struct sim *s, struct wire *w, struct wire_end *e)
@@ -290,10 +291,20 @@ void network_half_open(struct sim *s, uint32_t a, uint32_t b)
     }
 }
 
+void network_stand(struct sim *s, uint32_t dialer, uint32_t acceptor, bool back, bool stands)
+{
+    list_for_each (item, &s->wires) {
+        struct wire *w = container_of(item, struct wire, all);
+        if (w->dialer.node == dialer && w->acceptor.node == acceptor)
+            (back ? &w->dialer : &w->acceptor)->arriving.stands = stands;
+    }
+}
+
 /* The line is quick again: what it has been given arrives at once. */
 static void hurry(const struct sim *s, struct pipe *pipe)
 {
     pipe->free_ms = s->now_ms;
+    pipe->stands = false;
     for (size_t at = pipe->segments.start; at < pipe->segments.end; at += sizeof(struct segment)) {
         struct segment segment;
         memcpy(&segment, pipe->segments.data + at, sizeof segment);

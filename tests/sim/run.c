@@ -1,6 +1,7 @@
 /* One seed from its beginning to its end: faults, healing, calm. */
 #include "checker.h"
 #include "sim.h"
+#include "stories.h"
 
 #include <string.h>
 
@@ -28,6 +29,7 @@ static void run_faults(struct sim *s)
         if (random_below(&s->faults, s->plan.fault_one_in) == 0)
             faults_inject(s);
         sim_step(s, MOMENT_NEVER);
+        story_step(s);
     }
 }
 
@@ -87,6 +89,7 @@ struct sim_result sim_run(const struct sim_plan *plan, FILE *story)
     static struct sim s; /* large; one at a time */
     sim_open(&s, plan, story);
     faults_begin(&s);
+    story_open(&s);
     run_faults(&s);
     if (!failed(&s)) {
         faults_end(&s);

@@ -67,9 +67,9 @@ void shrink_print(const struct sim_plan *plan)
 {
     printf(
         "  simple-kv-sim --seed %llu --events %u --nodes %u --keys %u --clients %u --min-acks %u "
-        "--faults %x\n   ",
+        "--faults %x --story %u\n   ",
         (unsigned long long)plan->seed, plan->events, plan->nodes, plan->keys, plan->clients,
-        plan->min_acks, plan->faults);
+        plan->min_acks, plan->faults, plan->story);
     for (uint32_t f = 0; f < FAULT_COUNT; f++) {
         if (plan_has(plan, (enum fault)f))
             printf(" %s", fault_name((enum fault)f));

@@ -82,6 +82,7 @@ struct sim_plan {
     uint32_t write_percent; /* of the clients' commands */
     uint32_t fault_one_in; /* events */
     uint32_t mend_one_in; /* faults */
+    uint32_t story; /* enum story_kind */
 };
 
 /* A node that is none of the members, in the place behind them. */
@@ -114,6 +115,7 @@ struct pipe {
     struct buffer segments; /* a queue of struct segment */
     uint64_t free_ms; /* when the line has sent what was given to it */
     bool ended; /* no more will be sent: the other end is told after the last byte */
+    bool stands; /* nothing is delivered until it goes on */
     bool dead; /* nothing is delivered any more, and nobody is told */
 };
 
@@ -186,6 +188,19 @@ struct sim_heap {
     struct random random;
 };
 
+#define STORY_ROLES 4u
+
+/* A story that is being told: stories.c. */
+struct story {
+    struct random random;
+    bool under_way;
+    uint32_t step;
+    uint64_t next_ms, give_up_ms, due_ms;
+    uint32_t roles[STORY_ROLES]; /* nodes */
+    uint64_t written_stamp, delete_stamp, delete_origin;
+    uint64_t served; /* deltas, by role 2, before */
+};
+
 struct checker;
 
 struct sim {
@@ -204,6 +219,7 @@ struct sim {
     bool clogged[SIM_NODES_MAX][SIM_NODES_MAX]; /* connections stall, and go on later */
     uint32_t drift_ms; /* --max-clock-drift where clocks agree */
     bool healing; /* the faults are over */
+    struct story story_told;
     struct buffer scratch;
     struct checker *checker;
     uint64_t trace; /* hash of all that happened */
@@ -260,6 +276,9 @@ void network_drop_node(struct sim *s, struct sim_node *n);
 void network_reset(struct sim *s, uint32_t a, uint32_t b);
 void network_half_open(struct sim *s, uint32_t a, uint32_t b);
 void network_heal(struct sim *s);
+/* What one node sends on the connections it has dialled, or with `back` what is answered there,
+ * stands still from now on, or goes on. */
+void network_stand(struct sim *s, uint32_t dialer, uint32_t acceptor, bool back, bool stands);
 
 /* faults.c */
 void plan_draw(struct sim_plan *plan, uint64_t seed);
@@ -268,6 +287,8 @@ bool plan_has(const struct sim_plan *plan, enum fault f);
 void faults_begin(struct sim *s);
 void faults_inject(struct sim *s);
 void faults_end(struct sim *s);
+void faults_crash(struct sim *s, struct sim_node *n);
+void faults_forget(struct sim *s, struct sim_node *n, const struct sim_node *other);
 
 /* workload.c */
 void workload_open(struct sim *s, struct sim_node *n);
@@ -276,6 +297,8 @@ void workload_step(struct sim *s, struct sim_node *n, struct sim_client *c);
 void workload_replies(struct sim *s, struct sim_node *n);
 /* A client sends more, and reads its replies only if told so. */
 void workload_lazy(struct sim *s, struct sim_node *n, bool reads);
+/* A client writes the key at once, or deletes it. Returns the stamp; 0 = it was not written. */
+uint64_t workload_order(struct sim *s, struct sim_node *n, uint32_t key, bool is_delete);
 void workload_key(uint32_t key, char text[16]);
 
 /* run.c: one seed from its beginning to its end. Returns whether it passed; what failed is in

@@ -2,6 +2,7 @@
 #include "sim.h"
 
 #include "checker.h"
+#include "stories.h"
 
 #include "kv/check.h"
 
@@ -142,12 +143,37 @@ static size_t put_modified(struct sim *s, struct sim_node *n, struct sim_client 
     return size;
 }
 
+uint64_t workload_order(struct sim *s, struct sim_node *n, uint32_t key, bool is_delete)
+{
+    char name[16], line[64];
+    workload_key(key, name);
+    for (uint32_t i = 0; i < s->plan.clients && n->node != NULL; i++) {
+        struct sim_client *c = &n->clients[i];
+        if (!c->open || c->waiting)
+            continue;
+        size_t begun = (size_t)sprintf(line, is_delete ? "DEL %s" : "SET %s ", name), size = begun;
+        if (!is_delete)
+            size += (size_t)sprintf(line + size, "%u.", s->events);
+        c->key = key;
+        c->write_kind = is_delete ? WRITE_DELETE : WRITE_VALUE;
+        c->value_bytes = size - begun;
+        sim_tell(s, "%s: %s", n->name, line);
+        line[size++] = '\n';
+        send_line(s, n, c, line, size);
+        uint64_t stamp = c->wrote ? c->stamp : 0;
+        sim_turn(s, n);
+        return stamp;
+    }
+    return 0;
+}
+
 void workload_step(struct sim *s, struct sim_node *n, struct sim_client *c)
 {
     static char line[LINE_BYTES]; /* one at a time: there are no threads */
     char key[16];
     size_t size;
-    c->key = (uint32_t)random_below(&s->work, s->plan.keys);
+    bool spare = s->plan.story != STORY_NONE && s->plan.keys > 1;
+    c->key = (uint32_t)random_below(&s->work, s->plan.keys - spare);
     workload_key(c->key, key);
     c->value_bytes = 0;
     bool reads = random_below(&s->work, 100) >= s->plan.write_percent;
