@@ -427,10 +427,13 @@ static void check_covered(struct sim *s, const struct sim_node *n, uint32_t key)
         return;
     bool excused =
         x->stamp <= s->checker->unseen_below[key] && (v->late[key] || !was_seen(s, n, key));
-    if (is->present && !is->tombstone && !excused)
+    /* What comes back from a disk may have expired, and not have been swept yet. */
+    const struct issued *held = issued_find(s->checker, key, is->stamp, is->origin);
+    bool live = is->present && !is->tombstone && (held == NULL || !has_expired(s, held));
+    if (live && !excused)
         sim_fail(s, x->tombstone ? 8 : 10, "%s holds an older k%u than its vector says", n->name,
                  key);
-    else if ((!is->present || is->tombstone) && !may_be_gone(s, n, key, x))
+    else if (!live && !may_be_gone(s, n, key, x))
         sim_fail(s, 10, "%s does not hold k%u, which its vector covers", n->name, key);
 }
 
@@ -478,8 +481,11 @@ static void note_forced(struct sim *s, const struct sim_node *n)
     v->forces = forced != v->forced || plan_has(&s->plan, FAULT_JOIN) ||
                 plan_has(&s->plan, FAULT_SAME_NAME);
     v->forced = forced;
-    for (uint32_t i = 0; i < n->node->members.count && !v->forces; i++)
-        v->forces = n->node->members.list[i]->forgotten_ms != 0;
+    const struct members *members = &n->node->members;
+    for (uint32_t i = 0; i < members->count && !v->forces; i++)
+        v->forces = members->list[i]->forgotten_ms != 0;
+    for (uint32_t i = 0; i < members->address_count && !v->forces; i++)
+        v->forces = members->addresses[i].forgotten;
 }
 
 void checker_look(struct sim *s, struct sim_node *n)
