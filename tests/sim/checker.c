@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #define DEEP_LOOK_ONE_IN 8u /* of the looks at a node: all keys against its vector */
+#define STILL_MS         500u /* without a turn: its process stands still; a tick is due every 100 ms */
 
 /* --- what was issued ----------------------------------------------------------------------- */
 
@@ -193,7 +194,6 @@ void checker_stopped(struct sim *s, const struct sim_node *n)
 {
     struct node_view *v = &s->checker->views[n->index];
     memset(v->now, 0, sizeof v->now);
-    v->stopped_ms = s->now_ms;
 }
 
 /* --- one key of one node has changed ------------------------------------------------------- */
@@ -488,11 +488,20 @@ static void note_forced(struct sim *s, const struct sim_node *n)
         v->forces = members->addresses[i].forgotten;
 }
 
+static void note_turn(struct sim *s, const struct sim_node *n)
+{
+    struct node_view *v = &s->checker->views[n->index];
+    if (s->now_ms - v->ran_ms > STILL_MS)
+        v->resumed_ms = s->now_ms;
+    v->ran_ms = s->now_ms;
+}
+
 void checker_look(struct sim *s, struct sim_node *n)
 {
     if (n->stranger || n->node == NULL)
         return;
     note_forced(s, n);
+    note_turn(s, n);
     for (uint32_t k = 0; k < s->plan.keys; k++)
         look_at_key(s, n, k);
     CHECK(vector_copy(&s->checker->views[n->index].before, &n->node->vector) == 0);

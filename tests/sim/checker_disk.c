@@ -75,13 +75,14 @@ static bool has_to_survive(const struct sim *s, const struct sim_node *n, const 
 {
     const struct node_view *v = &s->checker->views[n->index];
     bool calm = n->disk.trouble_ms == 0 || n->disk.trouble_ms + UNSYNCED_MS < x->promised_ms;
+    /* Nobody syncs for a process that stands still. */
+    uint64_t since_ms = x->promised_ms > v->resumed_ms ? x->promised_ms : v->resumed_ms;
     switch (n->disk.config.sync) {
     case STORAGE_SYNC_ALWAYS:
         return true;
     case STORAGE_SYNC_EVERYSEC:
         return !v->power_cut ||
-               (calm &&
-                x->promised_ms + UNSYNCED_MS + n->disk.memory.dials.latency_ms < v->stopped_ms);
+               (calm && since_ms + UNSYNCED_MS + n->disk.memory.dials.latency_ms < v->ran_ms);
     default:
         return !v->power_cut;
     }

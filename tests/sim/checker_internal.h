@@ -43,7 +43,8 @@ struct node_view {
     bool late[SIM_KEYS_MAX];
     struct vector before; /* the node's vector at the last look */
     struct vector durable; /* … and what it had on its disk */
-    uint64_t stopped_ms; /* when its last run ended */
+    uint64_t ran_ms; /* when it last had a turn … */
+    uint64_t resumed_ms; /* … and when it had one again after a while without */
     bool power_cut; /* since then */
     bool disk_void; /* the disk owes nothing of what was before */
     bool refilling; /* at the last look */
