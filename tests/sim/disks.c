@@ -86,20 +86,11 @@ static bool has_failed_sync(const struct memory_disk *d)
     return false;
 }
 
-/* Whoever stands still syncs nothing. */
-static void note_pause(const struct sim *s, struct sim_node *n)
-{
-    uint64_t until_ms = n->paused_until_ms < s->now_ms ? n->paused_until_ms : s->now_ms;
-    if (until_ms > n->disk.trouble_ms)
-        n->disk.trouble_ms = until_ms;
-}
-
 void disk_stop(struct sim *s, struct sim_node *n, enum memory_crash how)
 {
     struct sim_disk *d = &n->disk;
     if (d->storage == NULL)
         return;
-    note_pause(s, n);
     /* What had not been synced is gone then, as if the power had been cut. */
     if (how != MEMORY_KILL || has_failed_sync(&d->memory))
         checker_power_cut(s, n);
@@ -178,7 +169,6 @@ bool disk_turn(struct sim *s, struct sim_node *n)
     struct moment now = sim_now(s, n);
     let_dials_end(s, n);
     d->memory.now_ms = s->now_ms;
-    note_pause(s, n);
     storage_flush(d->storage, now);
     refuse_unwritten(n);
     storage_step(d->storage, now);

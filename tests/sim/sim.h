@@ -106,7 +106,7 @@ struct sim_disk {
     struct storage_config config;
     struct storage *storage; /* NULL while the node is down, or has no disk */
     uint64_t failing_until_ms; /* with the dials as they are */
-    uint64_t trouble_ms; /* when it last was so, or the node was paused */
+    uint64_t trouble_ms; /* when it last was so */
 };
 
 /* One direction of a connection. */
