@@ -40,8 +40,7 @@ struct issued *issued_find(struct checker *c, uint32_t key, uint64_t stamp, uint
                                                                                 : NULL;
 }
 
-/* Of that key a tombstone with that stamp may be missing somewhere. */
-static void except_below(struct checker *c, uint32_t key, uint64_t stamp)
+void checker_except_below(struct checker *c, uint32_t key, uint64_t stamp)
 {
     if (c->unseen_below[key] < stamp)
         c->unseen_below[key] = stamp;
@@ -118,7 +117,7 @@ void checker_issued(struct sim *s, const struct sim_node *n, uint32_t key, uint6
     /* A node that lost its memory and whose clock is too far behind writes what is older than deletes that
      * are gone by the rules: that, too, comes in. */
     if (stamp_wall_ms(stamp) + n->config.max_clock_drift_ms < SIM_START_WALL_MS + s->now_ms)
-        except_below(c, key, c->keys[key].count == 0 ? 0 : c->keys[key].records[0].stamp);
+        checker_except_below(c, key, c->keys[key].count == 0 ? 0 : c->keys[key].records[0].stamp);
     if (rec.tombstone)
         note_delete(&c->keys[key], n, stamp);
     insert(&c->keys[key], (struct issued){.stamp = stamp,
@@ -299,7 +298,7 @@ static void note_forced_drop(struct sim *s, const struct sim_node *n, uint32_t k
 {
     struct key_history *h = &s->checker->keys[key];
     uint64_t stamp = s->checker->views[n->index].now[key].stamp;
-    except_below(s->checker, key, stamp);
+    checker_except_below(s->checker, key, stamp);
     for (uint32_t i = 0; i < h->count; i++) {
         struct issued *x = &h->records[i];
         if (x->stamp < stamp && !vector_covers(&n->node->vector, x->origin, x->stamp))
@@ -333,8 +332,10 @@ static void check_drop(struct sim *s, const struct sim_node *n, uint32_t key)
     for (uint32_t i = 0; i < s->size; i++) {
         const struct sim_node *m = &s->nodes[i];
         const struct member *member = members_find(&n->node->members, bytes_text(m->name));
-        if (member == NULL || member->origin != m->config.origin)
+        if (member == NULL || member->origin != m->config.origin) {
+            checker_except_returned(s, m, key);
             continue;
+        }
         const struct vector *durable = m->node != NULL ? &m->node->durable : &c->views[i].durable;
         if (m->keeps_disk && !c->views[i].disk_void &&
             !vector_covers(durable, was->origin, was->stamp))

@@ -71,6 +71,35 @@ void checker_look_at_refilling(struct sim *s, const struct sim_node *n)
         sim_fail(s, 8, "%s was refilled by nobody who could", n->name);
 }
 
+/* Whether some other node would take it for a write that it has not seen yet. */
+static bool is_news(const struct sim *s, const struct sim_node *n, const struct issued *x)
+{
+    for (uint32_t i = 0; i < s->size; i++) {
+        const struct sim_node *m = &s->nodes[i];
+        const struct vector *seen =
+            m->node != NULL ? &m->node->vector : &s->checker->views[i].durable;
+        if (m != n && (m->node != NULL || m->keeps_disk) &&
+            !vector_covers(seen, x->origin, x->stamp))
+            return true;
+    }
+    return false;
+}
+
+/* The tombstone went since this node, too, had it for good; then the disk was harmed, or replaced by an older
+ * one. What that holds and no vector covers, since the node itself had lost it, nobody can know to be beaten. */
+void checker_except_returned(struct sim *s, const struct sim_node *n, uint32_t key)
+{
+    struct checker *c = s->checker;
+    const struct node_view *v = &c->views[n->index];
+    const struct seen *is = &v->now[key];
+    struct issued *x = issued_find(c, key, is->stamp, is->origin);
+    if (!v->returned || n->node == NULL || x == NULL || is->tombstone ||
+        x->stamp >= c->dropped[key].stamp || !is_news(s, n, x))
+        return;
+    x->came_late = true;
+    checker_except_below(c, key, c->dropped[key].stamp);
+}
+
 static bool has_to_survive(const struct sim *s, const struct sim_node *n, const struct issued *x)
 {
     const struct node_view *v = &s->checker->views[n->index];
@@ -117,6 +146,7 @@ void checker_recovered(struct sim *s, const struct sim_node *n)
 {
     struct node_view *v = view_of(s, n);
     v->refilling = n->node->refilling;
+    v->returned = v->disk_void;
     if (!n->keeps_disk)
         return;
     if (n->node->refilling && !v->disk_void)
@@ -126,6 +156,8 @@ void checker_recovered(struct sim *s, const struct sim_node *n)
         sim_fail(s, 18, "%s does not come back with what it had said is durable", n->name);
     for (uint32_t k = 0; k < s->plan.keys; k++)
         check_promises(s, n, k);
+    for (uint32_t k = 0; k < s->plan.keys; k++)
+        checker_except_returned(s, n, k);
     /* Damage stays until a snapshot has taken its place. */
     v->disk_void = v->disk_void && n->node->refilling;
     v->power_cut = false;

@@ -47,6 +47,7 @@ struct node_view {
     uint64_t resumed_ms; /* … and when it had one again after a while without */
     bool power_cut; /* since then */
     bool disk_void; /* the disk owes nothing of what was before */
+    bool returned; /* this run began from such a disk */
     bool refilling; /* at the last look */
 };
 
@@ -71,6 +72,8 @@ struct checker {
 int issued_compare(uint64_t stamp, uint64_t origin, const struct issued *x);
 struct issued *issued_find(struct checker *c, uint32_t key, uint64_t stamp, uint64_t origin);
 bool look_up(struct sim *s, const struct sim_node *n, uint32_t key, struct record *rec);
+/* Of that key a tombstone with that stamp may be missing somewhere. */
+void checker_except_below(struct checker *c, uint32_t key, uint64_t stamp);
 bool has_expired(const struct sim *s, const struct issued *x);
 /* Whether it may be that the key is absent, or deleted by what is older, though x was here. */
 bool may_be_gone(const struct sim *s, const struct sim_node *n, uint32_t key,
@@ -79,6 +82,8 @@ bool may_be_gone(const struct sim *s, const struct sim_node *n, uint32_t key,
 /* checker_disk.c */
 void checker_note_durable(struct sim *s, const struct sim_node *n);
 void checker_look_at_refilling(struct sim *s, const struct sim_node *n);
+/* Whether the node brings back what a dropped tombstone had beaten. */
+void checker_except_returned(struct sim *s, const struct sim_node *n, uint32_t key);
 /* What the node has begun with is what its disk owes. */
 void checker_recovered(struct sim *s, const struct sim_node *n);
 
