@@ -160,9 +160,14 @@ has_end() { # SIZE FILE, which holds the last bytes: sets RECORDS; false unless 
 discard() { rm -f "$PART"; }
 
 begin_file() { # PART is where it is written to, and goes if it stays unfinished
+    [[ ! -d $FILE ]] || misused "$FILE is a directory; expected the name of a file"
     if [[ $FILE == - ]]; then
         PART=/dev/stdout
         return
+    fi
+    [[ ! -L $FILE ]] || FILE=$(readlink -f "$FILE")
+    if [[ -e $FILE && ! -f $FILE ]]; then
+        misused "$FILE is no plain file; - as the name is stdout, which goes anywhere"
     fi
     PART=$FILE.part.$$
     AT_END=discard

@@ -142,6 +142,10 @@ static int append_mark(struct storage *s, struct changes *c)
 static void batch_written(struct storage *s, const struct changes *c, struct moment now)
 {
     s->current.bytes += buffer_size(&s->batch);
+    if (s->batch_records > 0)
+        s->records_end = storage_end_of(&s->current);
+    else if (s->synced >= s->records_end)
+        s->records_end = 0;
     s->records += s->batch_records;
     s->batch_records = 0;
     if (s->batch.capacity > BATCH_BYTES_KEPT)
@@ -289,12 +293,15 @@ bool storage_has_written(const struct storage *s, uint64_t stamp)
 }
 
 /* Whether a mark would vouch for something that was appended, or recovered, before it was covered; or tell
- * of tombstones that are gone. */
+ * of tombstones that are gone; or that the last records are on the disk by now, so that damage to them
+ * is not taken for a torn tail. */
 static bool mark_is_due(const struct storage *s, struct moment now)
 {
     const struct node *n = s->node;
     if (now.mono_ms - s->mark_mono_ms < MARK_ALONE_MS || s->error != 0)
         return false;
+    if (s->records_end != 0 && s->synced >= s->records_end)
+        return true;
     if (!vector_covers_vector(&s->marked_dropped, &n->dropped))
         return true;
     for (uint32_t i = 0; i < s->appended.count; i++) {

@@ -105,6 +105,17 @@ static int adopt_backup(struct storage *s, const char *name)
     return 0;
 }
 
+/* Nobody means to begin with nothing beside files that are not used. */
+static int refuse_others(struct storage *s, const struct listing *found)
+{
+    snprintf(s->reason, sizeof s->reason,
+             "cannot start from the data directory: it holds no data, but %s%.100s, which is no "
+             "backup, or "
+             "one whose beginning is damaged; expected nothing, or one backup",
+             found->others > 1 ? "more than one other file, such as " : "", found->other);
+    return -EINVAL;
+}
+
 int recovery_list(struct storage *s)
 {
     struct buffer names;
@@ -121,6 +132,8 @@ int recovery_list(struct storage *s)
     buffer_close(&names);
     if (error == 0 && buffer_size(&s->files) == 0 && found.others == 1)
         error = adopt_backup(s, found.other);
+    if (error == 0 && buffer_size(&s->files) == 0 && found.others > 0)
+        error = refuse_others(s, &found);
     struct storage_file *files = storage_files(s, &count);
     if (count > 1)
         qsort(files, count, sizeof *files, compare_files);

@@ -137,7 +137,15 @@ static int take_header(struct storage *s, const struct storage_file *f)
                  f->name);
         return outcome;
     }
-    bool sound = outcome > 0 && (r->header.kind == SEGMENT_JOURNAL) == journal;
+    bool sound = outcome > 0;
+    if (sound && (r->header.kind == SEGMENT_JOURNAL) != journal) {
+        snprintf(
+            s->reason, sizeof s->reason,
+            "cannot start from the data directory: %.100s is no %s by what it holds, whatever its "
+            "name; expected it elsewhere, or under its own name",
+            f->name, journal ? "segment of a journal" : "snapshot");
+        return -EINVAL;
+    }
     if (!sound) /* where it should be: marks are known by their places */
         r->header = (struct segment_header){.kind = journal ? SEGMENT_JOURNAL : SEGMENT_SNAPSHOT,
                                             .position = journal ? r->expected : 0};
@@ -247,7 +255,7 @@ static int repair(struct storage *s)
         notice_add(&s->node->notices, NOTICE_WARN,
                    "disk: %s has a torn tail at offset %" PRIu64
                    " (%s), as a crash leaves it; it is cut "
-                   "off, and nothing before it is lost",
+                   "off, and what is before it is kept",
                    f->name, r->damaged_offset, r->damage);
         int error =
             r->damaged_offset > SEGMENT_HEADER_BYTES ? cut_file(s, f, r->damaged_offset) : 0;

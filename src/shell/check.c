@@ -65,7 +65,7 @@ static int print_damage(const struct storage *s)
         puts("           a torn tail, as a crash leaves it: it was cut off");
     else if (r->torn)
         puts(
-            "           a torn tail, as a crash leaves it: nothing before it is lost; a start cuts "
+            "           a torn tail, as a crash leaves it: what is before it is kept; a start cuts "
             "it off,\n           and so does --repair-tail");
     else
         puts("           this was on the disk: what is missing can only come from peers, or a "

@@ -161,3 +161,45 @@ def test_without_peers_a_damaged_node_starts_only_to_salvage(kv, tmp_path, numbe
     node.stop()
     assert check(directory).returncode == 0
     restarted(node)
+
+
+@pytest.mark.parametrize("fsync", ["always", "everysec"])
+def test_what_was_synced_is_no_torn_tail_though_nothing_was_written_since(kv, tmp_path, fsync):
+    directory = tmp_path / "data"
+    node = ready(kv.node(data_dir=directory, fsync=fsync, **SNAPSHOT_BY_HAND))
+    node.write_many((f"k{i}", "v" * 20) for i in range(500))
+    segment = directory / names(directory, prefix="journal-")[-1]
+    written = node.number("journal_bytes_on_disk")
+    # After the sync a mark tells of it, and one more sync is the end of that.
+    eventually(lambda: node.number("journal_bytes_on_disk") > written
+               and node.number("disk_unsynced_bytes") == 0, 20 * SLOWNESS, "a mark tells of the sync")
+    node.kill()
+    content = bytearray(segment.read_bytes())
+    content[written // 2] ^= 1
+    segment.write_bytes(content)
+    assert "torn tail" not in check(directory).stdout
+    done = kv.run("--port", node.port, "--data-dir", directory, deadline_s=20)
+    assert done.returncode == 1 and "--salvage" in done.stderr, done.stderr
+
+
+def test_a_directory_of_other_files_is_not_begun_in(kv, tmp_path):
+    (tmp_path / "some.txt").write_text("not ours")
+    done = kv.run("--port", 0, "--data-dir", tmp_path, deadline_s=20)
+    assert done.returncode == 1 and "some.txt, which is no backup" in done.stderr, done.stderr
+    (tmp_path / "more.txt").write_text("nor this")
+    done = kv.run("--port", 0, "--data-dir", tmp_path, deadline_s=20)
+    assert done.returncode == 1 and "more than one other file" in done.stderr, done.stderr
+
+
+def test_a_file_under_another_kinds_name_is_left_alone(kv, tmp_path):
+    node = ready(kv.node(data_dir=tmp_path / "data"))
+    node.cmd("SET", "key", "value")
+    node.stop()
+    other = tmp_path / "other"
+    other.mkdir()
+    content = (tmp_path / "data" / names(tmp_path / "data", prefix="journal-")[0]).read_bytes()
+    snapshot = other / "snapshot-0000000000000001"
+    snapshot.write_bytes(content)
+    done = kv.run("--port", 0, "--data-dir", other, deadline_s=20)
+    assert done.returncode == 1 and "is no snapshot by what it holds" in done.stderr, done.stderr
+    assert snapshot.read_bytes() == content
