@@ -117,11 +117,18 @@ static bool has_to_survive(const struct sim *s, const struct sim_node *n, const 
     }
 }
 
+/* It, or what beats it. */
+static bool is_held(const struct sim *s, const struct sim_node *n, uint32_t key,
+                    const struct issued *x)
+{
+    const struct seen *is = &s->checker->views[n->index].now[key];
+    return is->present && issued_compare(is->stamp, is->origin, x) >= 0;
+}
+
 static bool survived(const struct sim *s, const struct sim_node *n, uint32_t key,
                      const struct issued *x)
 {
-    const struct seen *is = &s->checker->views[n->index].now[key];
-    if (is->present && issued_compare(is->stamp, is->origin, x) >= 0)
+    if (is_held(s, n, key, x))
         return true;
     /* After damage the vector says nothing of what was dropped; but of a live record it need not. */
     if (n->node->refilling)
@@ -134,11 +141,12 @@ static void check_promises(struct sim *s, const struct sim_node *n, uint32_t key
     struct key_history *h = &s->checker->keys[key];
     for (uint32_t i = 0; i < h->count; i++) {
         struct issued *x = &h->records[i];
-        if (!x->promised || x->promised_by != n->index || survived(s, n, key, x))
+        if (!x->promised || x->promised_by != n->index)
             continue;
-        if (has_to_survive(s, n, x))
+        if (!survived(s, n, key, x) && has_to_survive(s, n, x))
             sim_fail(s, 11, "%s has lost an acknowledged write to k%u in a crash", n->name, key);
-        x->promised = false; /* it is lost: no later crash owes it */
+        /* What is lost, or may be when nobody can tell after damage, no later crash owes. */
+        x->promised = is_held(s, n, key, x) || (!n->node->refilling && survived(s, n, key, x));
     }
 }
 
