@@ -176,7 +176,7 @@ struct storage {
     uint64_t restored_stamp; /* no record that was recovered exceeds it */
     uint64_t stamp_written; /* of the node's own writes, the last that is written */
     uint64_t mark_mono_ms; /* when the last mark was written */
-    uint64_t records_end; /* position behind the last records; 0 = a mark has told that it is synced */
+    uint64_t records_end; /* behind the last records; 0 = a mark has told that they are synced */
     uint64_t creation_mono_ms; /* no segment is created before */
     int creation_error; /* of the last one; 0 = it was created */
 
