@@ -13,6 +13,7 @@ KV_PLAIN_BINARY  beside a sanitizer build: one without (default: gcc/simple-kv i
                  before the program and replaces its clock hangs in the sanitizer's own start
 """
 
+import errno
 import os
 import random
 import re
@@ -148,7 +149,11 @@ class Conn:
         self.sock.close()
 
     def half_close(self):
-        self.sock.shutdown(socket.SHUT_WR)
+        try:
+            self.sock.shutdown(socket.SHUT_WR)
+        except OSError as error:
+            if error.errno != errno.ENOTCONN:  # the other end has closed it already
+                raise
 
     def send(self, data):
         self.sock.sendall(data)

@@ -126,7 +126,9 @@ def test_an_old_image_of_a_disk_converges_and_brings_nothing_back(kv, tmp_path, 
         node.write_many((f"of{number}-{i}", "v" * 300) for i in range(300))
     cluster.wait_equal()
     eventually(lambda: c.number("disk_unsynced_bytes") == 0, 20, "nothing is on its way")
+    c.pause()  # so that no file goes while it is copied
     shutil.copytree(c.options["data_dir"], image)
+    c.resume()
     delete(c, keys[:25])
     cluster.wait_equal()
     delete(a, keys[25:])
@@ -170,7 +172,8 @@ def test_a_cluster_whose_nodes_were_all_down_has_its_data(kv, tmp_path, end):
     cluster.wait_linked().wait_equal()
     for node in cluster:
         ledger.settle(node)
-        assert names(node.options["data_dir"], "snapshot-"), "small options make snapshots"
+        eventually(lambda node=node: names(node.options["data_dir"], "snapshot-"), 20 * SLOWNESS,
+                   "small options make snapshots")
 
 
 def test_a_clean_rolling_restart_under_load_loses_nothing(kv, tmp_path):

@@ -185,4 +185,5 @@ def test_counters_of_bytes_tell_what_replication_costs(kv):
     cost = cluster[1].number("peer_bytes_received") - before
     records = 10_000 * (28 + 7 + 100)
     assert records <= cost <= records * 1.2
-    assert cluster[1].number("records_received") == 10_000
+    # A comparison of digests while records are on their way may bring some of them twice.
+    assert 10_000 <= cluster[1].number("records_received") <= 12_000
