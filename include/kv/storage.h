@@ -119,7 +119,7 @@ struct recovery {
     uint64_t forced_stamp;
     uint64_t stamp_max; /* of all vectors' */
     /* The first damage. */
-    bool damaged, torn; /* torn: behind all that was synced, so nothing that was promised is lost */
+    bool damaged, torn; /* torn: behind all that is known to have been synced */
     uint32_t damaged_index;
     uint64_t damaged_offset, damaged_position;
     const char *damage; /* what was found there */
