@@ -10,12 +10,14 @@
 
 struct command;
 struct node;
+struct record;
 struct session;
 
 /* A promise that a reply has to wait for. */
 struct command_wait {
     bool wanted;
     bool counts; /* WAIT: the reply is the count itself, whatever it is */
+    bool counts_synced; /* WAITAOF: the reply is a list of two: synced here, and the count */
     uint64_t stamp; /* of the write that is to be confirmed */
     uint64_t peers; /* how many have to */
     uint64_t timeout_ms; /* 0 = none */
@@ -25,66 +27,96 @@ struct command_wait {
 struct command_call {
     struct node *node;
     struct session *session;
-    const struct command *command; /* as words[0] named it before unquoting; NULL = none */
-    const struct bytes *words; /* words[0] is the command's name */
+    const struct command *command; /* as words[0] named it; NULL = none */
+    const struct bytes *words; /* words[0] is the command's name; borrowed for the call */
     size_t word_count;
     struct moment now;
     struct reply *reply;
     uint64_t written; /* out: the stamp of the last record the command wrote, 0 = none */
     struct command_wait wait; /* out */
-    bool quit; /* out: the client has asked to leave */
+    bool quit; /* out: the connection ends once all was sent */
 };
 
-/* Every word from key_first on is a key. */
-#define COMMAND_ALL_KEYS SIZE_MAX
+enum command_flag {
+    COMMAND_WRITE = 1, /* refused while the disk takes none, or the clock differs from most peers' */
+    COMMAND_READS_FIRST = 2, /* reads, then writes what follows from it: refused with --rmw reject */
+    COMMAND_LOADING = 4, /* taken while the node reads its data, or is being refilled by its peers */
+    COMMAND_NO_MULTI = 8, /* not within MULTI */
+    COMMAND_AT_ONCE = 16, /* within MULTI it is run, not queued */
+    COMMAND_SLOW = 32, /* may take long whatever its words are: its time is always taken */
+    COMMAND_READONLY = 64, /* reads keys; for COMMAND INFO */
+    COMMAND_FAST = 128, /* likewise: takes constant time */
+    COMMAND_ADMIN = 256, /* likewise */
+    COMMAND_OWN = 512 /* simple-kv's own: unknown to Redis */
+};
 
+/* One row of the table. Arity, key positions and summary mean what they do in Redis' COMMAND. */
 struct command {
-    const char *name;
+    const char *name; /* in capitals, at most COMMAND_NAME_BYTES_MAX */
     void (*run)(struct command_call *call);
-    bool writes; /* refused while the disk takes none, or the clock differs from most peers' */
-    bool loading; /* taken while the node reads its data, or is being refilled by its peers */
-    size_t words_min, words_max; /* the name included */
-    size_t rest_index; /* which word takes the rest of a line; 0 = none */
-    size_t key_first, key_last; /* which words are keys; 0 = none, last = COMMAND_ALL_KEYS */
+    int arity; /* the number of words, the name included; -n = at least n */
+    int key_first, key_last, key_step; /* which words are keys; 0, 0, 0 = none; last < 0: from the end */
+    unsigned flags;
+    unsigned rest_index; /* which word takes the rest of a line; 0 = none */
+    const char *group; /* of COMMAND DOCS: string, generic, connection, server, transactions */
     const char *usage; /* the words after the name */
     const char *summary;
 };
 
+#define COMMAND_NAME_BYTES_MAX 15u
+
+/* All commands, for finding them by name. About 150 rows; a node has one index. */
+#define COMMAND_COUNT_MAX 256u
+#define COMMAND_SLOTS     1024u /* a power of two, some times more than there are rows */
+
+struct command_index {
+    const struct command *sorted[COMMAND_COUNT_MAX]; /* by name */
+    size_t count;
+    const struct command *slots[COMMAND_SLOTS]; /* by a hash of the name, with linear probing */
+};
+
+/* Gathers the parts of the table. */
+void command_index_init(struct command_index *index);
+
 /* NULL when there is no such command. Any case. */
-const struct command *command_find(struct bytes name);
+const struct command *command_find(const struct command_index *index, struct bytes name);
 
 /* Runs call->command, or answers why not. */
 void command_run(struct command_call *call);
 
+/* Whether it could be run as far as its name and number of words tell; if not, it has answered so. */
+bool command_is_well_formed(struct command_call *call);
+
 /* Adds every command's usage and summary to `out`, a line each; or one command's. */
-void command_help(struct buffer *out, const struct command *only);
+void command_help(const struct command_index *index, struct buffer *out,
+                  const struct command *only);
 
-/* command_keys.c */
-void command_set(struct command_call *call);
-void command_get(struct command_call *call);
-void command_del(struct command_call *call);
-void command_exists(struct command_call *call);
-void command_setex(struct command_call *call);
-void command_expire(struct command_call *call);
-void command_ttl(struct command_call *call);
-void command_persist(struct command_call *call);
-void command_keys(struct command_call *call);
-void command_count(struct command_call *call);
+/* --- what commands share: command_shared.c --------------------------------------------------- */
 
-/* command_server.c */
-void command_ping(struct command_call *call);
-void command_info(struct command_call *call);
-void command_peers(struct command_call *call);
-void command_forget(struct command_call *call);
-void command_wait(struct command_call *call);
-void command_help_reply(struct command_call *call);
-void command_quit(struct command_call *call);
-void command_backup(struct command_call *call);
-void command_restore(struct command_call *call);
+/* Whether that word of the call is this one, in any case. */
+bool command_word_is(const struct command_call *call, size_t index, const char *word);
+
+/* A whole number, or it has answered that this is none. */
+bool command_integer(struct command_call *call, size_t index, int64_t *number);
+
+/* Writes what a client sent, within the limits (--max-value, --max-memory), or answers why not. The
+ * value may be the store's own. expires_ms: Unix ms, 0 = never. */
+bool command_write(struct command_call *call, struct bytes key, struct bytes value,
+                   uint64_t expires_ms);
+
+/* 1 when it was there and is deleted, 0 when it was not there; -ENOMEM, answered. */
+int command_delete(struct command_call *call, struct bytes key);
+
+/* Reads a live record. *rec points into the store until its next change. */
+bool command_read(const struct command_call *call, struct bytes key, struct record *rec);
+
+/* Where the parts of the table are, by topic; each ends with a row without a name. */
+extern const struct command commands_strings[], commands_numbers[], commands_keys[],
+    commands_keyspace[], commands_connection[], commands_client[], commands_server[],
+    commands_introspection[], commands_monitoring[], commands_transactions[], commands_storage[],
+    commands_cluster[];
 
 /* command_storage.c */
-void command_snapshot(struct command_call *call);
-void command_lastsave(struct command_call *call);
 /* Answers that the node serves nobody yet. */
 void command_refuse_loading(struct command_call *call);
 /* Whether the disk takes no writes; then it has answered so. */

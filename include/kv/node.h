@@ -5,6 +5,7 @@
 #ifndef KV_NODE_H
 #define KV_NODE_H
 
+#include "kv/command.h"
 #include "kv/journal.h"
 #include "kv/link.h"
 #include "kv/list.h"
@@ -66,8 +67,35 @@ struct node_periodic {
     char error[64]; /* of the last try; "" = it went well */
 };
 
+/* What the shell knows of the process, for INFO. */
+struct node_process {
+    uint32_t pid;
+    uint16_t port;
+    uint64_t resident_bytes;
+    uint64_t cpu_user_us, cpu_system_us;
+    uint64_t loop_turn_max_us; /* the longest turn of the loop since the start, or CONFIG RESETSTAT */
+    char executable[256];
+    char config_file[256]; /* "" = none */
+};
+
+/* Questions that only the shell can answer. */
+struct node_host {
+    void *owner;
+    void (*process)(void *owner, struct node_process *process);
+    void (*reset_statistics)(void *owner);
+    uint64_t (*monotonic_us)(void *owner);
+    /* A client's own address, and the address here that it uses: "IP:port", of `size` bytes at most. */
+    void (*addresses)(void *owner, const struct session *s, char *theirs, char *ours, size_t size);
+};
+
 struct node_counters {
     uint64_t commands;
+    uint64_t sessions; /* clients that have come, those refused included */
+    uint64_t sessions_refused; /* --max-clients */
+    uint64_t errors; /* error replies */
+    uint64_t client_bytes_received, client_bytes_sent;
+    uint64_t hits, misses; /* of keys that were read */
+    uint64_t expired;
     uint64_t peer_bytes_sent, peer_bytes_received;
     uint64_t records_received; /* from peers, won or not */
     uint64_t deltas_received, deltas_served;
@@ -76,6 +104,8 @@ struct node_counters {
     uint64_t divergence_repaired; /* records on which two nodes differed without a reason */
     uint64_t tombstones_dropped, tombstones_forced; /* the latter are among the former */
 };
+
+struct slowlog;
 
 struct node {
     struct node_config config;
@@ -94,6 +124,10 @@ struct node {
     struct notices notices;
     struct node_counters counters;
     struct node_periodic periodic;
+    struct node_host host; /* set by the shell before the first session; NULL calls in unit tests */
+    struct command_index commands;
+    struct slowlog *slowlog; /* owned, slowlog.h */
+    uint64_t next_session_id;
     struct list sessions, waiting; /* struct session, by .all and .waiting */
     struct list ready; /* likewise by .ready: the shell empties it every turn */
     struct list links; /* struct link, by .all */

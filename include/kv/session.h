@@ -9,8 +9,21 @@
 #include "kv/list.h"
 #include "kv/moment.h"
 
+#include "kv/reply.h"
+
 struct backup;
+struct command;
 struct node;
+struct resp_reader;
+struct transaction;
+
+/* CLIENT REPLY */
+enum session_replies { SESSION_REPLIES, SESSION_SKIPS_NEXT, SESSION_SKIPS, SESSION_SILENT };
+
+/* What a client says of itself: CLIENT SETNAME and SETINFO. */
+struct session_labels {
+    struct buffer name, library_name, library_version;
+};
 
 struct session {
     struct node *node;
@@ -22,6 +35,15 @@ struct session {
     struct buffer out; /* replies that may leave */
     struct buffer held; /* replies behind the first hold */
     struct buffer holds; /* a queue of struct hold, oldest first */
+    uint64_t id; /* counts from 1 on this node */
+    enum reply_form form; /* of its replies: RESP as soon as it has sent an array */
+    enum session_replies replies;
+    struct resp_reader *reader; /* of a RESP command that has not arrived whole; owned; NULL = none */
+    struct transaction *transaction; /* MULTI or WATCH; owned; NULL = none */
+    struct session_labels *labels; /* owned; NULL = none given */
+    const struct command *last_command; /* NULL = none yet */
+    uint64_t opened_mono_ms, active_mono_ms; /* when it came, and when it sent something last */
+    bool killed; /* CLIENT KILL: the connection ends at once */
     uint64_t last_write; /* the stamp of this session's last write, 0 = none */
     struct backup *backup; /* or restore, that has taken the connection over; owned; NULL = none */
     size_t unsent; /* bytes taken by the shell that it has not sent yet */
