@@ -48,7 +48,7 @@
 
 /* Entries that delta scans, and checks, look at in one turn of the loop: at 10 million keys each is a
  * miss of every cache. */
-#define LINK_SCAN_ENTRIES 256u
+#define LINK_SCAN_ENTRIES 128u
 
 /* How long a peer's vector may stay ahead before the difference is fetched from that peer. */
 #define LINK_AHEAD_MS 2000u
@@ -120,6 +120,8 @@ struct link_delta {
     struct buffer seen; /* struct list_entry: of the partition under way, listed and sent */
     uint32_t check_next, check_end; /* complete, to be checked before anything else is read */
     bool check_listed; /* the last of these was listed */
+    bool check_cursor_open;
+    struct store_cursor check_cursor; /* in check_next */
     uint32_t looked_at; /* entries, in this turn of the loop */
     uint64_t records; /* received so far */
     uint64_t entries; /* listed so far */

@@ -112,19 +112,31 @@ void link_check_sort(struct link *l)
         qsort(seen->data + seen->start, count, sizeof(struct list_entry), compare_entries);
 }
 
-uint32_t link_check_partition(struct link *l, uint32_t partition, bool listed)
+bool link_check_partition(struct link *l, uint32_t partition, bool listed)
 {
-    struct bytes seen = buffer_bytes(&l->delta.seen);
+    struct link_delta *d = &l->delta;
+    struct bytes seen = buffer_bytes(&d->seen);
     const struct list_entry *entries = (const struct list_entry *)(const void *)seen.data;
     size_t count = seen.size / sizeof *entries;
-    struct store_cursor cursor;
     struct record rec;
-    uint32_t looked_at = 0;
-    store_cursor_open(&cursor, l->node->store, partition);
-    while (l->state != LINK_CLOSED && store_cursor_next(&cursor, &rec)) {
-        looked_at++;
+    if (!d->check_cursor_open)
+        store_cursor_open(&d->check_cursor, l->node->store, partition);
+    d->check_cursor_open = true;
+    while (d->looked_at < LINK_SCAN_ENTRIES && l->state != LINK_CLOSED) {
+        if (!store_cursor_next(&d->check_cursor, &rec)) {
+            link_check_end(l);
+            return true;
+        }
+        d->looked_at++;
         check_record(l, &rec, listed, entries, count);
     }
-    store_cursor_close(&cursor);
-    return looked_at;
+    return false;
+}
+
+void link_check_end(struct link *l)
+{
+    struct link_delta *d = &l->delta;
+    if (d->check_cursor_open)
+        store_cursor_close(&d->check_cursor);
+    d->check_cursor_open = false;
 }

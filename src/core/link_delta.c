@@ -20,6 +20,7 @@ void link_delta_init(struct link *l)
 void link_delta_close(struct link *l)
 {
     struct link_delta *d = &l->delta;
+    link_check_end(l);
     vector_close(&d->asked);
     vector_close(&d->vector);
     vector_close(&d->dropped);
@@ -142,13 +143,15 @@ void link_delta_work(struct link *l)
 {
     struct link_delta *d = &l->delta;
     while (link_delta_has_work(l) && d->looked_at < LINK_SCAN_ENTRIES) {
-        uint32_t p = d->check_next++;
-        bool last = d->check_next == d->check_end;
+        uint32_t p = d->check_next;
+        bool last = p + 1 == d->check_end;
         bool listed = last && d->check_listed;
         bool shown = last && buffer_size(&d->seen) > 0;
         bool late = shown || store_partition_stamp_max(l->node->store, p) > d->covered_stamp;
-        if (listed || (late && !MUTATED(LATE_UNCHECKED)))
-            d->looked_at += link_check_partition(l, p, listed);
+        bool checked = listed || (late && !MUTATED(LATE_UNCHECKED));
+        if (checked && !link_check_partition(l, p, listed))
+            return;
+        d->check_next++;
         if (last)
             buffer_truncate(&d->seen, 0);
     }

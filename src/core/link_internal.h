@@ -85,9 +85,12 @@ bool link_delta_has_work(const struct link *l);
 /* link_check.c */
 /* To be called before, once what the delta has shown of it is complete. */
 void link_check_sort(struct link *l);
-/* Compares a partition with what the delta has shown of it. listed: lists of all live records that
- * this node is said to have were among that. Returns how many entries it looked at. */
-uint32_t link_check_partition(struct link *l, uint32_t partition, bool listed);
+/* Compares a partition with what the delta has shown of it, or goes on with that, as far as may be in one
+ * turn of the loop. listed: lists of all live records that this node is said to have were among that.
+ * Returns whether it has come to the partition's end. */
+bool link_check_partition(struct link *l, uint32_t partition, bool listed);
+/* The comparison under way, if any, is not gone on with. */
+void link_check_end(struct link *l);
 
 /* link_scrub.c */
 link_handler link_on_digest;

@@ -18,6 +18,13 @@
 #define LINGER_MS      2000u
 #define STOP_LINGER_MS 300u
 
+/* What the kernel is given at once. Sending a large piece takes it a while, a millisecond for 256 KiB
+ * on a small machine, in which nobody else is served. */
+#define WRITE_BYTES (64u << 10)
+
+/* What is read of one connection in one turn: some hundred small commands. */
+#define READ_BYTES (16u << 10)
+
 /* A client whose machine has vanished is noticed after so long an idleness. */
 #define KEEPALIVE_S 60u
 
@@ -81,11 +88,19 @@ void conn_close(struct conn *c)
 
 /* --- reading ------------------------------------------------------------------------------- */
 
+/* Of a pipeline, or of what a peer sends, no more is taken in one turn than this: the others have their
+ * turn too. A value that is longer comes in larger pieces. */
+static size_t read_size(const struct conn *c)
+{
+    const struct buffer *in = c->kind == CONN_PEER ? &c->link->in : &c->session.in;
+    return buffer_size(in) < READ_BYTES ? READ_BYTES : sizeof c->server->read_buffer;
+}
+
 static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *buf)
 {
     struct conn *c = container_of(handle, struct conn, tcp);
     (void)suggested;
-    *buf = uv_buf_init(c->server->read_buffer, sizeof c->server->read_buffer);
+    *buf = uv_buf_init(c->server->read_buffer, (unsigned)read_size(c));
 }
 
 static void become_peer(struct conn *c, struct address *address)
@@ -184,13 +199,6 @@ static void end_of_input(struct conn *c, ssize_t reason)
     }
 }
 
-/* Whether there may be more, which libuv would go on reading in the same turn: of what a peer sends,
- * clients shall not wait for more than this. */
-static bool was_enough(const struct conn *c, ssize_t size)
-{
-    return c->kind == CONN_PEER && (size_t)size == sizeof c->server->read_buffer;
-}
-
 /* Not while there is enough to do with what came before. */
 static bool wants_input(const struct conn *c)
 {
@@ -207,7 +215,9 @@ static void on_read(uv_stream_t *stream, ssize_t size, const uv_buf_t *buf)
         return;
     }
     feed(c, bytes_of(buf->base, (size_t)size));
-    if (!c->closing && !c->lingering && (!wants_input(c) || was_enough(c, size)))
+    /* If it was all that fits, libuv would go on reading in the same turn. */
+    bool enough = (size_t)size == buf->len;
+    if (!c->closing && !c->lingering && (enough || !wants_input(c)))
         stop_reading(c); /* conn_flush starts it again */
 }
 
@@ -263,11 +273,25 @@ static void count_sent(struct conn *c, size_t size)
         c->server->node->counters.peer_bytes_sent += size;
 }
 
+static void on_written(uv_write_t *write, int status);
+
+static uv_buf_t piece_of(struct bytes bytes)
+{
+    size_t size = bytes.size < WRITE_BYTES ? bytes.size : WRITE_BYTES;
+    return uv_buf_init((char *)(uintptr_t)bytes.data, (unsigned)size);
+}
+
+/* Leaves the next piece of what is being written to libuv. False when it failed. */
+static bool write_piece(struct conn *c)
+{
+    uv_buf_t piece = piece_of(buffer_bytes(&c->writing));
+    c->piece_bytes = piece.len;
+    return uv_write(&c->write, (uv_stream_t *)&c->tcp, &piece, 1, on_written) == 0;
+}
+
 static void on_written(uv_write_t *write, int status)
 {
     struct conn *c = container_of(write, struct conn, write);
-    size_t size = buffer_size(&c->writing);
-    buffer_close(&c->writing);
     if (c->closing)
         return;
     if (status < 0) {
@@ -276,8 +300,15 @@ static void on_written(uv_write_t *write, int status)
         conn_close(c);
         return;
     }
-    *unsent_of(c) -= size;
-    count_sent(c, size);
+    *unsent_of(c) -= c->piece_bytes;
+    count_sent(c, c->piece_bytes);
+    buffer_consume(&c->writing, c->piece_bytes);
+    if (buffer_size(&c->writing) > 0) {
+        if (!write_piece(c))
+            conn_close(c);
+        return;
+    }
+    buffer_close(&c->writing);
     /* A link goes on in the next turn, which comes at once: one slice of a scan a turn. */
     if (c->kind == CONN_CLIENT)
         conn_flush(c);
@@ -286,9 +317,8 @@ static void on_written(uv_write_t *write, int status)
 /* Sends what the kernel takes at once, and leaves the rest to libuv. False when it failed. */
 static bool send_output(struct conn *c, struct buffer *out)
 {
-    struct bytes bytes = buffer_bytes(out);
-    uv_buf_t buf = uv_buf_init((char *)(uintptr_t)bytes.data, (unsigned)bytes.size);
-    int sent = uv_try_write((uv_stream_t *)&c->tcp, &buf, 1);
+    uv_buf_t piece = piece_of(buffer_bytes(out));
+    int sent = uv_try_write((uv_stream_t *)&c->tcp, &piece, 1);
     if (sent < 0 && sent != UV_EAGAIN)
         return false;
     if (sent > 0) {
@@ -300,12 +330,10 @@ static bool send_output(struct conn *c, struct buffer *out)
         return true;
     }
     buffer_move(&c->writing, out);
-    bytes = buffer_bytes(&c->writing);
-    *unsent_of(c) += bytes.size;
-    c->writing_left = bytes.size;
+    *unsent_of(c) += buffer_size(&c->writing);
+    c->untaken_bytes = buffer_size(&c->writing);
     c->progress_mono_ms = uv_now(&c->server->loop);
-    buf = uv_buf_init((char *)(uintptr_t)bytes.data, (unsigned)bytes.size);
-    return uv_write(&c->write, (uv_stream_t *)&c->tcp, &buf, 1, on_written) == 0;
+    return write_piece(c);
 }
 
 static void on_shutdown(uv_shutdown_t *request, int status)
@@ -372,23 +400,25 @@ void conn_stop(struct conn *c)
         finish(c);
 }
 
-/* What the other end has not taken yet: in libuv's queue and in the kernel's. The latter alone can
- * hold minutes' worth of a slow reader's bytes. */
+/* What the other end has not taken yet: here, in libuv's queue and in the kernel's. The latter alone
+ * can hold minutes' worth of a slow reader's bytes. */
 static size_t untaken_bytes(const struct conn *c)
 {
     int fd = -1, in_kernel = 0;
     size_t queued = uv_stream_get_write_queue_size((const uv_stream_t *)&c->tcp);
-    if (queued == 0 || uv_fileno((const uv_handle_t *)&c->tcp, &fd) != 0 ||
-        ioctl(fd, SIOCOUTQ, &in_kernel) != 0)
-        return queued;
-    return queued + (size_t)in_kernel;
+    if (queued == 0)
+        return 0;
+    size_t left = buffer_size(&c->writing) - c->piece_bytes + queued;
+    if (uv_fileno((const uv_handle_t *)&c->tcp, &fd) != 0 || ioctl(fd, SIOCOUTQ, &in_kernel) != 0)
+        return left;
+    return left + (size_t)in_kernel;
 }
 
 void conn_tick(struct conn *c, struct moment now)
 {
     size_t left = untaken_bytes(c);
-    if (left != c->writing_left) {
-        c->writing_left = left;
+    if (left != c->untaken_bytes) {
+        c->untaken_bytes = left;
         c->progress_mono_ms = now.mono_ms;
     }
     if (c->lingering) {

@@ -28,8 +28,9 @@ struct conn {
     uint64_t linger_mono_ms; /* until then */
     uv_shutdown_t shutdown;
     uv_write_t write;
-    struct buffer writing; /* the bytes of a write under way; empty = none is */
-    size_t writing_left; /* of these, when last looked at */
+    struct buffer writing; /* the bytes being written; empty = none are */
+    size_t piece_bytes; /* of these, what libuv was given */
+    size_t untaken_bytes; /* what the other end had not taken when last looked at */
     uint64_t progress_mono_ms; /* when that last became less */
 };
 
