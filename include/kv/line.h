@@ -39,6 +39,9 @@ size_t line_second_words(struct bytes from, struct bytes *words, size_t max);
  *          malformed quoted string, -ENOMEM. */
 int line_split(struct bytes line, size_t rest_index, struct bytes *words, struct buffer *scratch);
 
+/* The value of a hexadecimal digit; -1 for any other byte. */
+int line_hex_digit(uint8_t c);
+
 /* Appends a key as a person could type it back: as it is, or quoted if it needs that. */
 void line_append_key(struct buffer *out, struct bytes key);
 

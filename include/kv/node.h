@@ -73,7 +73,8 @@ struct node_process {
     uint16_t port;
     uint64_t resident_bytes;
     uint64_t cpu_user_us, cpu_system_us;
-    uint64_t loop_turn_max_us; /* the longest turn of the loop since the start, or CONFIG RESETSTAT */
+    uint64_t
+        loop_turn_max_us; /* the longest turn of the loop since the start, or CONFIG RESETSTAT */
     char executable[256];
     char config_file[256]; /* "" = none */
 };

@@ -23,6 +23,7 @@ struct reply {
     uint64_t left[REPLY_DEPTH_MAX]; /* elements that each of them still takes */
     uint64_t lines; /* in the outermost one */
     size_t begun; /* where that begins in `out` */
+    uint32_t errors; /* replied so far */
 };
 
 void reply_ok(struct reply *r);
@@ -39,7 +40,8 @@ void reply_value_text(struct reply *r, const char *text);
 void reply_key(struct reply *r, struct bytes key);
 
 void reply_missing(struct reply *r); /* no such value */
-void reply_missing_list(struct reply *r); /* likewise where a list was due: EXEC that was called off */
+void reply_missing_list(
+    struct reply *r); /* likewise where a list was due: EXEC that was called off */
 void reply_number(struct reply *r, int64_t number);
 
 /* Announces `count` elements, each to follow by a call of its own. */

@@ -38,7 +38,8 @@ struct session {
     uint64_t id; /* counts from 1 on this node */
     enum reply_form form; /* of its replies: RESP as soon as it has sent an array */
     enum session_replies replies;
-    struct resp_reader *reader; /* of a RESP command that has not arrived whole; owned; NULL = none */
+    struct resp_reader
+        *reader; /* of a RESP command that has not arrived whole; owned; NULL = none */
     struct transaction *transaction; /* MULTI or WATCH; owned; NULL = none */
     struct session_labels *labels; /* owned; NULL = none given */
     const struct command *last_command; /* NULL = none yet */

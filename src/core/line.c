@@ -62,7 +62,7 @@ size_t line_second_words(struct bytes from, struct bytes *words, size_t max)
     return count;
 }
 
-static int hex_digit(uint8_t c)
+int line_hex_digit(uint8_t c)
 {
     if (c >= '0' && c <= '9')
         return c - '0';
@@ -83,7 +83,7 @@ static size_t read_escape(struct bytes line, size_t at, uint8_t *byte)
     }
     if (kind != 'x' || at + 3 >= line.size)
         return 0;
-    int high = hex_digit(line.data[at + 2]), low = hex_digit(line.data[at + 3]);
+    int high = line_hex_digit(line.data[at + 2]), low = line_hex_digit(line.data[at + 3]);
     if (high < 0 || low < 0)
         return 0;
     *byte = (uint8_t)(high * 16 + low);
