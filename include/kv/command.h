@@ -91,6 +91,10 @@ void command_run(struct command_call *call);
 /* Whether it could be run as far as its name and number of words tell; if not, it has answered so. */
 bool command_is_well_formed(struct command_call *call);
 
+/* With --rmw reject: answers that the command is refused, and returns true. For those that only read
+ * first with some options; COMMAND_READS_FIRST is checked before. */
+bool command_refuse_rmw(struct command_call *call);
+
 /* Adds every command's usage and summary to `out`, a line each; or one command's. */
 void command_help(const struct command_index *index, struct buffer *out,
                   const struct command *only);

@@ -13,6 +13,7 @@
 #include "kv/moment.h"
 #include "kv/notice.h"
 #include "kv/random.h"
+#include "kv/resp.h"
 #include "kv/session.h"
 #include "kv/stamp.h"
 #include "kv/store.h"
@@ -56,6 +57,9 @@ struct node_config {
     uint64_t journal_bytes;
     uint64_t keys_limit;
     uint64_t max_output_bytes;
+    uint64_t max_query_bytes; /* of one command of a RESP client; of what MULTI queues too */
+    uint64_t max_words; /* likewise */
+    bool rmw_reject; /* commands that read first and then write are refused */
 };
 
 /* What is known of the periodic backups; the shell makes them, and keeps this. For INFO. */
@@ -73,8 +77,7 @@ struct node_process {
     uint16_t port;
     uint64_t resident_bytes;
     uint64_t cpu_user_us, cpu_system_us;
-    uint64_t
-        loop_turn_max_us; /* the longest turn of the loop since the start, or CONFIG RESETSTAT */
+    uint64_t loop_turn_max_us; /* the longest since the start, or CONFIG RESETSTAT */
     char executable[256];
     char config_file[256]; /* "" = none */
 };
@@ -128,7 +131,8 @@ struct node {
     struct node_host host; /* set by the shell before the first session; NULL calls in unit tests */
     struct command_index commands;
     struct slowlog *slowlog; /* owned, slowlog.h */
-    uint64_t next_session_id;
+    uint64_t last_session_id;
+    struct resp_reader reader; /* of arrays that arrive whole, of one session after another */
     struct list sessions, waiting; /* struct session, by .all and .waiting */
     struct list ready; /* likewise by .ready: the shell empties it every turn */
     struct list links; /* struct link, by .all */
@@ -152,6 +156,7 @@ struct node {
     struct moment started;
     struct refusal_logged refusals[REFUSALS_REMEMBERED]; /* a ring … */
     uint32_t refusals_next; /* … whose oldest is here */
+    struct buffer inline_scratch; /* of inline commands: their unquoted words */
     struct buffer scratch; /* for one call at a time: unquoted words, texts */
 };
 

@@ -61,6 +61,10 @@ __attribute__((format(printf, 2, 3))) void reply_error(struct reply *r, const ch
 __attribute__((format(printf, 3, 4))) void reply_known_error(struct reply *r, const char *known,
                                                              const char *format, ...);
 
+/* Likewise with a code other than ERR, which only RESP gets: "OOM", "NOREPLICAS". */
+__attribute__((format(printf, 3, 4))) void reply_coded_error(struct reply *r, const char *code,
+                                                             const char *format, ...);
+
 /* Errors that several commands have. */
 void reply_error_syntax(struct reply *r);
 void reply_error_not_integer(struct reply *r);

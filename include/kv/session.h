@@ -18,7 +18,11 @@ struct resp_reader;
 struct transaction;
 
 /* CLIENT REPLY */
-enum session_replies { SESSION_REPLIES, SESSION_SKIPS_NEXT, SESSION_SKIPS, SESSION_SILENT };
+enum session_replies {
+    SESSION_REPLIES, /* ON */
+    SESSION_SKIPS_NEXT, /* SKIP: this command's reply and the next one's are left out */
+    SESSION_SILENT /* OFF */
+};
 
 /* What a client says of itself: CLIENT SETNAME and SETINFO. */
 struct session_labels {
@@ -38,8 +42,7 @@ struct session {
     uint64_t id; /* counts from 1 on this node */
     enum reply_form form; /* of its replies: RESP as soon as it has sent an array */
     enum session_replies replies;
-    struct resp_reader
-        *reader; /* of a RESP command that has not arrived whole; owned; NULL = none */
+    struct resp_reader *reader; /* of an array that has not arrived whole; owned; NULL = none */
     struct transaction *transaction; /* MULTI or WATCH; owned; NULL = none */
     struct session_labels *labels; /* owned; NULL = none given */
     const struct command *last_command; /* NULL = none yet */
@@ -90,6 +93,9 @@ void session_release(struct session *s, struct moment now);
 /* The replies that have not left would promise what is not so: they are discarded, the client gets
  * this error instead, and the connection ends. */
 void session_refuse_output(struct session *s, const char *reason);
+
+/* Puts it among the node's ready ones: the shell looks at it in this turn or the next. */
+void session_wake(struct session *s);
 
 /* Whether replies are held. */
 bool session_is_waiting(const struct session *s);

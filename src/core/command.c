@@ -1,88 +1,136 @@
-/* The command table. */
+/* The command table as a whole: finding a command, and what is checked before it runs. */
 #include "kv/command.h"
 
-#include "kv/line.h"
+#include "kv/check.h"
 #include "kv/node.h"
 
-/* Sorted by name: command_find searches by halves. */
-static const struct command commands[] = {
-    {"BACKUP", command_backup, false, false, 1, 1, 0, 0, 0, "",
-     "take this connection over and send a backup; it ends with that"},
-    {"BGSAVE", command_snapshot, false, false, 1, 1, 0, 0, 0, "", "the same as SNAPSHOT"},
-    {"COUNT", command_count, false, false, 1, 1, 0, 0, 0, "", "the number of keys"},
-    {"DEL", command_del, true, false, 2, LINE_WORDS_MAX, 0, 1, COMMAND_ALL_KEYS, "key [key ...]",
-     "delete keys; answers how many there were"},
-    {"EXISTS", command_exists, false, false, 2, LINE_WORDS_MAX, 0, 1, COMMAND_ALL_KEYS,
-     "key [key ...]", "how many of the keys there are"},
-    {"EXPIRE", command_expire, true, false, 3, 3, 0, 1, 1, "key seconds",
-     "let a key expire; 1, or 0 if there is no such key"},
-    {"FORGET", command_forget, false, false, 2, 2, 0, 0, 0, "member",
-     "keep no deletes for a member that is gone for good"},
-    {"GET", command_get, false, false, 2, 2, 0, 1, 1, "key", "the key's value, or NOT_FOUND"},
-    {"HELP", command_help_reply, false, true, 1, 2, 0, 0, 0, "[command]",
-     "this list, or one command's line of it"},
-    {"INFO", command_info, false, true, 1, 2, 0, 0, 0, "[section]",
-     "facts and counters of this node, name:value"},
-    {"KEYS", command_keys, false, false, 2, 2, 0, 0, 0, "glob",
-     "the keys that match, such as user:*"},
-    {"LASTSAVE", command_lastsave, false, false, 1, 1, 0, 0, 0, "",
-     "when the last snapshot was begun, in Unix seconds; 0 = none by this run"},
-    {"PEERS", command_peers, false, true, 1, 1, 0, 0, 0, "",
-     "the other members, as this node sees them"},
-    {"PERSIST", command_persist, true, false, 2, 2, 0, 1, 1, "key",
-     "take a key's expiry away; 1, or 0 if it had none"},
-    {"PING", command_ping, false, false, 1, 2, 1, 0, 0, "[text]", "+PONG, or the text"},
-    {"QUIT", command_quit, false, true, 1, 1, 0, 0, 0, "", "end the connection"},
-    {"RESTORE", command_restore, true, false, 1, 1, 0, 0, 0, "",
-     "take this connection over and write what a backup sent on it holds"},
-    {"SET", command_set, true, false, 3, 3, 2, 1, 1, "key value",
-     "store a value: the rest of the line"},
-    {"SETEX", command_setex, true, false, 4, 4, 3, 1, 1, "key seconds value",
-     "store a value that expires"},
-    {"SNAPSHOT", command_snapshot, false, false, 1, 1, 0, 0, 0, "",
-     "write all data to a new file in --data-dir, while all goes on"},
-    {"TTL", command_ttl, false, false, 2, 2, 0, 1, 1, "key",
-     "seconds until the key expires; -1 never, -2 no such key"},
-    {"WAIT", command_wait, false, false, 3, 3, 0, 0, 0, "peers milliseconds",
-     "wait until so many peers have this connection's last write; answers how many do"},
-};
-#define COMMAND_COUNT (sizeof commands / sizeof commands[0])
+#include <stdio.h>
 
 #define CLOCK_TEXT                                                                                 \
     "this node's clock differs from most peers' by more than --max-clock-drift; it takes no "      \
     "writes until that is set right (PEERS tells by how much)"
 
-/* Longer than any command's name. */
-#define NAME_BYTES_MAX 16
+/* Words that an error about an unknown command quotes, in bytes. */
+#define QUOTED_BYTES_MAX 128u
 
-const struct command *command_find(struct bytes name)
+/* --- finding ------------------------------------------------------------------------------- */
+
+static uint8_t upper(uint8_t c)
 {
-    uint8_t upper[NAME_BYTES_MAX];
-    if (name.size > sizeof upper)
-        return NULL;
+    return c >= 'a' && c <= 'z' ? (uint8_t)(c - 'a' + 'A') : c;
+}
+
+/* Few steps for a short name, in any case: this is part of every command. */
+static size_t slot_of(struct bytes name)
+{
+    uint32_t hash = (uint32_t)name.size;
+    for (size_t i = 0; i < name.size; i++)
+        hash = hash * 31 + (name.data[i] & 0xdfu); /* without the bit that tells the case */
+    return (hash ^ hash >> 10) % COMMAND_SLOTS;
+}
+
+static bool is_named(const struct command *c, struct bytes name)
+{
     for (size_t i = 0; i < name.size; i++) {
-        uint8_t c = name.data[i];
-        upper[i] = c >= 'a' && c <= 'z' ? (uint8_t)(c - 'a' + 'A') : c;
+        if (c->name[i] == 0 || upper(name.data[i]) != (uint8_t)c->name[i])
+            return false;
     }
-    size_t low = 0, high = COMMAND_COUNT;
-    while (low < high) {
-        size_t middle = low + (high - low) / 2;
-        int order = bytes_compare(bytes_of(upper, name.size), bytes_text(commands[middle].name));
-        if (order == 0)
-            return &commands[middle];
-        if (order < 0)
-            high = middle;
-        else
-            low = middle + 1;
+    return c->name[name.size] == 0;
+}
+
+const struct command *command_find(const struct command_index *index, struct bytes name)
+{
+    if (name.size == 0 || name.size > COMMAND_NAME_BYTES_MAX)
+        return NULL;
+    for (size_t slot = slot_of(name);; slot = (slot + 1) % COMMAND_SLOTS) {
+        const struct command *c = index->slots[slot];
+        if (c == NULL || is_named(c, name))
+            return c;
     }
-    return NULL;
+}
+
+static void add(struct command_index *index, const struct command *c)
+{
+    size_t at = index->count++, slot = slot_of(bytes_text(c->name));
+    CHECK(at < COMMAND_COUNT_MAX && strlen(c->name) <= COMMAND_NAME_BYTES_MAX);
+    for (; at > 0 && strcmp(index->sorted[at - 1]->name, c->name) > 0; at--)
+        index->sorted[at] = index->sorted[at - 1];
+    index->sorted[at] = c;
+    while (index->slots[slot] != NULL)
+        slot = (slot + 1) % COMMAND_SLOTS;
+    index->slots[slot] = c;
+}
+
+void command_index_init(struct command_index *index)
+{
+    static const struct command *const parts[] = {
+        commands_strings,    commands_numbers, commands_keys,         commands_keyspace,
+        commands_connection, commands_client,  commands_server,       commands_introspection,
+        commands_monitoring, commands_storage, commands_transactions, commands_cluster};
+    *index = (struct command_index){0};
+    for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) {
+        for (const struct command *c = parts[i]; c->name != NULL; c++)
+            add(index, c);
+    }
+}
+
+/* --- running ------------------------------------------------------------------------------- */
+
+/* As Redis does: the words in quotes, as many as fit. */
+static void refuse_unknown(struct command_call *call)
+{
+    char known[QUOTED_BYTES_MAX * 2 + 128];
+    struct bytes name = call->words[0];
+    int shown = name.size < QUOTED_BYTES_MAX ? (int)name.size : (int)QUOTED_BYTES_MAX;
+    size_t size = (size_t)snprintf(known, sizeof known,
+                                   "ERR unknown command '%.*s', with args beginning with: ", shown,
+                                   (const char *)name.data);
+    size_t begin = size;
+    for (size_t i = 1; i < call->word_count && size - begin < QUOTED_BYTES_MAX; i++) {
+        struct bytes word = call->words[i];
+        size_t room = QUOTED_BYTES_MAX - (size - begin);
+        int quoted = word.size < room ? (int)word.size : (int)room;
+        size += (size_t)snprintf(known + size, sizeof known - size, "'%.*s' ", quoted,
+                                 (const char *)word.data);
+    }
+    reply_known_error(call->reply, known, "unknown command '%.*s'; HELP lists the commands",
+                      name.size < 64 ? (int)name.size : 64, (const char *)name.data);
+}
+
+static void refuse_arity(struct command_call *call)
+{
+    const struct command *c = call->command;
+    char known[80], lower[COMMAND_NAME_BYTES_MAX + 1] = "";
+    for (size_t i = 0; c->name[i] != 0; i++)
+        lower[i] = (char)(c->name[i] >= 'A' && c->name[i] <= 'Z' ? c->name[i] | 0x20 : c->name[i]);
+    snprintf(known, sizeof known, "ERR wrong number of arguments for '%s' command", lower);
+    reply_known_error(call->reply, known, "wrong number of words for %s; usage: %s%s%s", c->name,
+                      c->name, c->usage[0] == 0 ? "" : " ", c->usage);
+}
+
+bool command_is_well_formed(struct command_call *call)
+{
+    const struct command *c = call->command;
+    if (c == NULL) {
+        refuse_unknown(call);
+        return false;
+    }
+    size_t least = (size_t)(c->arity < 0 ? -c->arity : c->arity);
+    bool fits = c->arity < 0 ? call->word_count >= least : call->word_count == least;
+    if (!fits)
+        refuse_arity(call);
+    return fits;
 }
 
 /* Answers when one of the keys cannot be a key. */
-static bool keys_are_valid(const struct command_call *call, const struct command *command)
+static bool keys_are_valid(const struct command_call *call)
 {
-    size_t last = command->key_last < call->word_count ? command->key_last : call->word_count - 1;
-    for (size_t i = command->key_first; i > 0 && i <= last; i++) {
+    const struct command *c = call->command;
+    if (c->key_first == 0)
+        return true;
+    size_t last = c->key_last < 0 ? call->word_count - 1 : (size_t)c->key_last;
+    for (size_t i = (size_t)c->key_first; i <= last && i < call->word_count;
+         i += (size_t)c->key_step) {
         size_t size = call->words[i].size;
         if (size >= 1 && size <= RECORD_KEY_BYTES_MAX)
             continue;
@@ -93,34 +141,41 @@ static bool keys_are_valid(const struct command_call *call, const struct command
     return true;
 }
 
-void command_run(struct command_call *call)
+bool command_refuse_rmw(struct command_call *call)
 {
-    struct bytes name = call->words[0];
-    const struct command *command = call->command;
-    call->node->counters.commands++;
-    if (command == NULL) {
-        int shown = name.size < 64 ? (int)name.size : 64;
-        reply_error(call->reply, "unknown command '%.*s'; HELP lists the commands", shown,
-                    (const char *)name.data);
-    } else if (call->word_count < command->words_min || call->word_count > command->words_max) {
-        reply_error(call->reply, "wrong number of words for %s; usage: %s%s%s", command->name,
-                    command->name, command->usage[0] == 0 ? "" : " ", command->usage);
-    } else if ((call->node->loading || call->node->refilling) && !command->loading) {
-        command_refuse_loading(call);
-    } else if (command->writes && call->node->clock_disagrees) {
-        reply_error(call->reply, CLOCK_TEXT);
-    } else if (command->writes && command_refuse_unwritable(call)) {
-        return;
-    } else if (keys_are_valid(call, command)) {
-        command->run(call);
-    }
+    if (!call->node->config.rmw_reject)
+        return false;
+    reply_error(call->reply,
+                "%s reads and then writes: of two at a time on two nodes, one would be lost; this "
+                "node refuses such commands (--rmw reject)",
+                call->command->name);
+    return true;
 }
 
-void command_help(struct buffer *out, const struct command *only)
+void command_run(struct command_call *call)
 {
-    for (size_t i = 0; i < COMMAND_COUNT; i++) {
-        const struct command *c = &commands[i];
+    const struct node *n = call->node;
+    call->node->counters.commands++;
+    if (!command_is_well_formed(call))
+        return;
+    unsigned flags = call->command->flags;
+    if ((n->loading || n->refilling) && (flags & COMMAND_LOADING) == 0)
+        command_refuse_loading(call);
+    else if ((flags & COMMAND_WRITE) != 0 && n->clock_disagrees)
+        reply_error(call->reply, CLOCK_TEXT);
+    else if ((flags & COMMAND_WRITE) != 0 && command_refuse_unwritable(call))
+        return;
+    else if ((flags & COMMAND_READS_FIRST) != 0 && command_refuse_rmw(call))
+        return;
+    else if (keys_are_valid(call))
+        call->command->run(call);
+}
+
+void command_help(const struct command_index *index, struct buffer *out, const struct command *only)
+{
+    for (size_t i = 0; i < index->count; i++) {
+        const struct command *c = index->sorted[i];
         if (only == NULL || only == c)
-            buffer_printf(out, "%-8s%-22s%s\n", c->name, c->usage, c->summary);
+            buffer_printf(out, "%-14s%-32s%s\n", c->name, c->usage, c->summary);
     }
 }

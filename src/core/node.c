@@ -3,6 +3,7 @@
 
 #include "kv/check.h"
 #include "kv/mutation.h"
+#include "kv/slowlog.h"
 #include "kv/storage.h"
 
 #include <errno.h>
@@ -27,13 +28,18 @@ struct node *node_new(const struct node_config *config, struct heap *heap, struc
     members_init(&n->members, heap);
     random_init(&n->random, config->random_seed);
     buffer_init(&n->scratch, heap);
+    buffer_init(&n->inline_scratch, heap);
+    buffer_init(&n->reader.words, heap);
+    command_index_init(&n->commands);
+    n->slowlog = slowlog_new(heap);
     list_init(&n->sessions);
     list_init(&n->waiting);
     list_init(&n->ready);
     list_init(&n->links);
     n->journal.heap = heap;
     n->store = store_new(heap, random_next(&n->random));
-    if (n->store == NULL || journal_init(&n->journal, heap, config->journal_bytes) != 0 ||
+    if (n->store == NULL || n->slowlog == NULL ||
+        journal_init(&n->journal, heap, config->journal_bytes) != 0 ||
         vector_advance(&n->vector, config->origin, stamp_next(&n->clock, now.wall_ms)) != 0) {
         node_free(n);
         return NULL;
@@ -53,6 +59,9 @@ void node_free(struct node *n)
     vector_close(&n->dropped);
     members_close(&n->members);
     buffer_close(&n->scratch);
+    buffer_close(&n->inline_scratch);
+    buffer_close(&n->reader.words);
+    slowlog_free(n->slowlog);
     heap_free(n->heap, n);
 }
 

@@ -262,11 +262,16 @@ static void clean(const struct reply *r, char *reason)
     }
 }
 
+/* code: NULL = the reason begins with it. */
 static void append_error(struct reply *r, const char *code, char *reason)
 {
     clean(r, reason);
     r->errors++;
-    buffer_append_text(r->out, code);
+    buffer_append_text(r->out, is_line(r) ? "ERROR " : "-");
+    if (!is_line(r) && code != NULL) {
+        buffer_append_text(r->out, code);
+        buffer_append_text(r->out, " ");
+    }
     buffer_append_text(r->out, reason);
     if (is_line(r))
         end_line(r);
@@ -281,7 +286,17 @@ void reply_error(struct reply *r, const char *format, ...)
     va_start(arguments, format);
     vsnprintf(reason, sizeof reason, format, arguments);
     va_end(arguments);
-    append_error(r, is_line(r) ? "ERROR " : "-ERR ", reason);
+    append_error(r, "ERR", reason);
+}
+
+void reply_coded_error(struct reply *r, const char *code, const char *format, ...)
+{
+    char reason[REASON_BYTES_MAX];
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(reason, sizeof reason, format, arguments);
+    va_end(arguments);
+    append_error(r, code, reason);
 }
 
 void reply_known_error(struct reply *r, const char *known, const char *format, ...)
@@ -292,10 +307,10 @@ void reply_known_error(struct reply *r, const char *known, const char *format, .
         va_start(arguments, format);
         vsnprintf(reason, sizeof reason, format, arguments);
         va_end(arguments);
-        append_error(r, "ERROR ", reason);
+        append_error(r, NULL, reason);
     } else {
         snprintf(reason, sizeof reason, "%s", known);
-        append_error(r, "-", reason);
+        append_error(r, NULL, reason);
     }
 }
 

@@ -1,0 +1,20 @@
+/* MULTI, EXEC and WATCH of one session. What is queued runs in one go on this node; to other nodes it is
+ * plain records, which arrive one after another. */
+#ifndef KV_TRANSACTION_H
+#define KV_TRANSACTION_H
+
+#include "kv/command.h"
+
+/* Keys that one session may watch. */
+#define TRANSACTION_WATCHES_MAX 10000u
+
+/* Whether the command is to be queued, not run. */
+bool transaction_takes(const struct command_call *call);
+
+/* Queues it and answers so, or answers why it cannot be: then EXEC will refuse. */
+void transaction_queue(struct command_call *call);
+
+/* Forgets what is queued and watched. */
+void transaction_free(struct session *s);
+
+#endif
