@@ -53,6 +53,9 @@ void reply_map(struct reply *r, uint64_t count);
 /* A text of several lines, each ended by \n. */
 void reply_text(struct reply *r, struct bytes lines);
 
+/* Likewise INFO's, which RESP clients split at \r\n. */
+void reply_info(struct reply *r, struct bytes lines);
+
 /* The reason says what was wrong and what would be right. Control bytes in it become '?'. */
 __attribute__((format(printf, 2, 3))) void reply_error(struct reply *r, const char *format, ...);
 

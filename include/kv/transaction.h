@@ -14,6 +14,9 @@ bool transaction_takes(const struct command_call *call);
 /* Queues it and answers so, or answers why it cannot be: then EXEC will refuse. */
 void transaction_queue(struct command_call *call);
 
+/* How many commands are queued; -1 outside of MULTI. */
+int64_t transaction_queued(const struct session *s);
+
 /* Forgets what is queued and watched. */
 void transaction_free(struct session *s);
 

@@ -42,6 +42,11 @@ void transaction_free(struct session *s)
     s->transaction = NULL;
 }
 
+int64_t transaction_queued(const struct session *s)
+{
+    return s->transaction == NULL || !s->transaction->open ? -1 : (int64_t)s->transaction->count;
+}
+
 /* --- queueing ------------------------------------------------------------------------------ */
 
 bool transaction_takes(const struct command_call *call)

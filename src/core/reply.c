@@ -249,6 +249,29 @@ void reply_text(struct reply *r, struct bytes lines)
     }
 }
 
+void reply_info(struct reply *r, struct bytes lines)
+{
+    size_t count = 0, size = lines.size;
+    if (is_line(r)) {
+        append_text_lines(r, lines);
+        return;
+    }
+    for (size_t i = 0; i < size; i++)
+        count += lines.data[i] == '\n';
+    append_length(r->out, r->form == REPLY_RESP3 ? '=' : '$',
+                  size + count + (r->form == REPLY_RESP3 ? strlen("txt:") : 0));
+    if (r->form == REPLY_RESP3)
+        buffer_append_text(r->out, "txt:");
+    for (size_t begin = 0, i = 0; i < size; i++) {
+        if (lines.data[i] != '\n')
+            continue;
+        buffer_append(r->out, bytes_of(lines.data + begin, i - begin));
+        buffer_append_text(r->out, "\r\n");
+        begin = i + 1;
+    }
+    buffer_append_text(r->out, "\r\n");
+}
+
 /* --- errors -------------------------------------------------------------------------------- */
 
 /* It may quote what a client sent, and is one line all the same. */

@@ -58,14 +58,3 @@ struct bytes session_label(const struct session *s, enum session_label which)
 {
     return s->labels == NULL ? bytes_of(NULL, 0) : buffer_bytes(buffer_of(s->labels, which));
 }
-
-void session_free_labels(struct session *s)
-{
-    if (s->labels == NULL)
-        return;
-    buffer_close(&s->labels->name);
-    buffer_close(&s->labels->library_name);
-    buffer_close(&s->labels->library_version);
-    heap_free(s->node->heap, s->labels);
-    s->labels = NULL;
-}
