@@ -52,6 +52,9 @@ struct options {
     uint32_t max_clients; /* at least 1 */
     uint64_t journal_memory_bytes; /* at least 1 MiB */
     uint64_t keys_limit; /* of the KEYS command */
+    uint64_t max_query_bytes; /* at least 64 KiB */
+    uint32_t max_arguments; /* at least 8 */
+    bool rmw_reject;
     uint64_t max_output_bytes; /* at least 1 KiB */
     uint64_t output_timeout_ms; /* at least 1 */
     uint64_t shutdown_timeout_ms; /* 0 = at once */

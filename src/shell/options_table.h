@@ -76,6 +76,12 @@ enum option_kind {
       "data beyond which writes that add to it are refused; 0 = no limit")                         \
     X(MAX_VALUE, "max-value", SIZE, 1, 512 * OPTIONS_MIB, OPTION_AT(max_value_bytes), "16MiB",     \
       "SIZE", "longest value taken from a client, at most 512MiB")                                 \
+    X(MAX_QUERY, "max-query", SIZE, 64 * OPTIONS_KIB, OPTIONS_TIB, OPTION_AT(max_query_bytes),     \
+      "1GiB", "SIZE", "longest command of a Redis client, all its words together")                 \
+    X(MAX_ARGUMENTS, "max-arguments", NUMBER, 8, UINT32_MAX, OPTION_AT(max_arguments), "1048576",  \
+      "N", "most words of a Redis client's command")                                               \
+    X(RMW, "rmw", CHOICE, 0, 0, OPTION_AT(rmw_reject), "local", "local|reject",                    \
+      "commands that read first, such as INCR: run them here, or not")                             \
     X(MAX_CLIENTS, "max-clients", NUMBER, 1, 1000000, OPTION_AT(max_clients), "10000", "N",        \
       "client connections at a time")                                                              \
     X(JOURNAL_MEMORY, "journal-memory", SIZE, OPTIONS_MIB, OPTIONS_TIB,                            \

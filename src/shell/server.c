@@ -320,6 +320,9 @@ static struct node *make_node(struct server *s, uint16_t port)
         .max_value_bytes = o->max_value_bytes,
         .journal_bytes = o->journal_memory_bytes,
         .keys_limit = o->keys_limit,
+        .max_query_bytes = o->max_query_bytes,
+        .max_words = o->max_arguments,
+        .rmw_reject = o->rmw_reject,
         .max_output_bytes = o->max_output_bytes,
     };
     struct node *n = node_new(&config, &s->heap, server_now(s));
