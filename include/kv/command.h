@@ -104,19 +104,64 @@ void command_help(const struct command_index *index, struct buffer *out,
 /* Whether that word of the call is this one, in any case. */
 bool command_word_is(const struct command_call *call, size_t index, const char *word);
 
-/* A whole number, or it has answered that this is none. */
+/* A whole number as Redis writes it: no +, no leading zeros. False when it is none. */
+bool command_parse_integer(struct bytes text, int64_t *number);
+
+/* Likewise a word of the call, or it has answered that it is none. */
 bool command_integer(struct command_call *call, size_t index, int64_t *number);
 
-/* Writes what a client sent, within the limits (--max-value, --max-memory), or answers why not. The
- * value may be the store's own. expires_ms: Unix ms, 0 = never. */
+/* What a word says of time: how long from now, or a point in Unix time. */
+enum command_time {
+    COMMAND_SECONDS,
+    COMMAND_MILLISECONDS,
+    COMMAND_UNIX_SECONDS,
+    COMMAND_UNIX_MILLISECONDS
+};
+
+/* The Unix ms that a word names, past ones included, or it has answered why it names none. */
+bool command_time(struct command_call *call, size_t index, enum command_time time,
+                  int64_t *when_ms);
+
+/* Likewise when a value that is written is to expire: neither 0 ms from now nor before. */
+bool command_expiry(struct command_call *call, size_t index, enum command_time time,
+                    uint64_t *expires_ms);
+
+/* Whether a value of that size may be written (--max-value, --max-memory), or it has answered why
+ * not. expires_ms: Unix ms, 0 = never. */
+bool command_admits(struct command_call *call, struct bytes key, uint64_t value_bytes,
+                    uint64_t expires_ms);
+
+/* Writes without asking whether it may. The bytes must not be the store's own. 0, or -ENOMEM with
+ * nothing changed: not answered. */
+int command_put(struct command_call *call, struct bytes key, struct bytes value,
+                uint64_t expires_ms);
+
+/* Writes what a client sent, within the limits, or answers why not. Likewise. */
 bool command_write(struct command_call *call, struct bytes key, struct bytes value,
                    uint64_t expires_ms);
 
-/* 1 when it was there and is deleted, 0 when it was not there; -ENOMEM, answered. */
+/* Writes a value that the store holds once more, with another expiry or under another key, or
+ * answers why not. It is copied first, and no limit refuses it. */
+bool command_rewrite(struct command_call *call, struct bytes key, struct bytes value,
+                     uint64_t expires_ms);
+
+/* Copies what the store holds, to outlive a write; false when out of memory, answered. The caller
+ * closes the copy in any case. */
+bool command_copy(struct command_call *call, struct bytes bytes, struct buffer *copy);
+
+/* 1 when it was there and is deleted, 0 when it was not there; -ENOMEM, answered. The key must not be
+ * the store's own. */
 int command_delete(struct command_call *call, struct bytes key);
 
-/* Reads a live record. *rec points into the store until its next change. */
+/* Reads a live record, and counts whether it was there. *rec points into the store until its next
+ * change. */
 bool command_read(const struct command_call *call, struct bytes key, struct record *rec);
+
+/* Likewise without counting: for commands that write. */
+bool command_look(const struct command_call *call, struct bytes key, struct record *rec);
+
+/* Whether --rmw reject refuses what reads first and then writes; then it has answered so. */
+bool command_refuse_rmw(struct command_call *call);
 
 /* Where the parts of the table are, by topic; each ends with a row without a name. */
 extern const struct command commands_strings[], commands_numbers[], commands_keys[],
