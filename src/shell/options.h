@@ -16,6 +16,9 @@
 #define OPTIONS_NAME_BYTES_MAX 64 /* bytes of a member's or cluster's name, without the NUL */
 #define OPTIONS_ERROR_BYTES    1024 /* room for an error line of options_parse; a longer one is cut */
 
+/* What is done with commands that read first and then write. */
+enum options_rmw { OPTIONS_RMW_LOCAL, OPTIONS_RMW_REJECT };
+
 /* Where a member can be dialled. */
 struct options_address {
     char host[OPTIONS_TEXT_MAX]; /* a name, an IPv4 address, or an IPv6 one without brackets */
@@ -54,7 +57,7 @@ struct options {
     uint64_t keys_limit; /* of the KEYS command */
     uint64_t max_query_bytes; /* at least 64 KiB */
     uint32_t max_arguments; /* at least 8 */
-    bool rmw_reject;
+    enum options_rmw rmw;
     uint64_t max_output_bytes; /* at least 1 KiB */
     uint64_t output_timeout_ms; /* at least 1 */
     uint64_t shutdown_timeout_ms; /* 0 = at once */

@@ -68,6 +68,7 @@ static void store_number(struct options *o, const struct option *option, uint64_
 {
     _Static_assert(sizeof(enum log_level) == sizeof(uint32_t), "stored like a number");
     _Static_assert(sizeof(enum log_format) == sizeof(uint32_t), "stored like a number");
+    _Static_assert(sizeof(enum options_rmw) == sizeof(uint32_t), "stored like a number");
     _Static_assert(sizeof(enum storage_sync) == sizeof(uint32_t), "stored like a number");
     char *field = (char *)o + option->offset;
     const uint16_t value16 = (uint16_t)value;

@@ -80,7 +80,7 @@ enum option_kind {
       "1GiB", "SIZE", "longest command of a Redis client, all its words together")                 \
     X(MAX_ARGUMENTS, "max-arguments", NUMBER, 8, UINT32_MAX, OPTION_AT(max_arguments), "1048576",  \
       "N", "most words of a Redis client's command")                                               \
-    X(RMW, "rmw", CHOICE, 0, 0, OPTION_AT(rmw_reject), "local", "local|reject",                    \
+    X(RMW, "rmw", CHOICE, 0, 0, OPTION_AT(rmw), "local", "local|reject",                           \
       "commands that read first, such as INCR: run them here, or not")                             \
     X(MAX_CLIENTS, "max-clients", NUMBER, 1, 1000000, OPTION_AT(max_clients), "10000", "N",        \
       "client connections at a time")                                                              \

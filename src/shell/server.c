@@ -322,7 +322,7 @@ static struct node *make_node(struct server *s, uint16_t port)
         .keys_limit = o->keys_limit,
         .max_query_bytes = o->max_query_bytes,
         .max_words = o->max_arguments,
-        .rmw_reject = o->rmw_reject,
+        .rmw_reject = o->rmw == OPTIONS_RMW_REJECT,
         .max_output_bytes = o->max_output_bytes,
     };
     struct node *n = node_new(&config, &s->heap, server_now(s));

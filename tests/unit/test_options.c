@@ -31,6 +31,9 @@ static void options_parse_gives_every_option_its_default(void **state)
     assert_int_equal(o->max_clients, 10000);
     assert_int_equal(o->journal_memory_bytes, 64 * MIB);
     assert_int_equal(o->keys_limit, 100000);
+    assert_int_equal(o->max_query_bytes, 1024 * MIB);
+    assert_int_equal(o->max_arguments, 1048576);
+    assert_int_equal(o->rmw, OPTIONS_RMW_LOCAL);
     assert_int_equal(o->max_output_bytes, MIB);
     assert_int_equal(o->output_timeout_ms, 60000);
     assert_int_equal(o->shutdown_timeout_ms, 5000);
