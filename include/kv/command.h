@@ -176,5 +176,6 @@ void command_refuse_loading(struct command_call *call);
 bool command_refuse_unwritable(struct command_call *call);
 /* What INFO tells of the disk. */
 void command_print_storage(const struct node *n, struct buffer *out);
+void command_print_persistence(const struct node *n, struct buffer *out);
 
 #endif

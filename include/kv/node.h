@@ -196,6 +196,13 @@ int node_merge(struct node *n, const struct record *rec, bool covered);
 /* Whether what was written here up to that stamp survives a crash, as far as --fsync promises it. */
 bool node_is_durable(const struct node *n, uint64_t stamp);
 
+/* Likewise whatever --fsync promises: whether it is on a disk that was synced since. Never without
+ * --data-dir. */
+bool node_is_on_disk(const struct node *n, uint64_t stamp);
+
+/* How many members have told that their disk holds everything written here up to `stamp`. */
+uint32_t node_disk_confirmations(const struct node *n, uint64_t stamp);
+
 /* How many members have confirmed everything written here up to `stamp`. */
 uint32_t node_confirmations(const struct node *n, uint64_t stamp);
 

@@ -30,6 +30,8 @@ void reply_ok(struct reply *r);
 
 /* A word that says what is the case, such as a type: +text in RESP, the text as a line. */
 void reply_status(struct reply *r, const char *text);
+/* Likewise where people and Redis' clients know it by other words. */
+void reply_known_status(struct reply *r, const char *known, const char *people);
 void reply_pong(struct reply *r);
 void reply_goodbye(struct reply *r); /* the answer to QUIT */
 

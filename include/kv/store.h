@@ -66,6 +66,7 @@ void store_drop_tombstone(struct store *s, const struct record *tombstone);
 bool store_expire(struct store *s, uint64_t wall_ms, uint64_t budget);
 
 uint64_t store_live_count(const struct store *s); /* those expired but not yet swept included */
+uint64_t store_expiring_count(const struct store *s); /* of these, those with an expiry */
 uint64_t store_tombstone_count(const struct store *s);
 uint64_t store_memory_bytes(const struct store *s); /* entries and tables, as asked of the heap */
 uint64_t store_tombstone_bytes(const struct store *s); /* entries of tombstones among these */
@@ -73,6 +74,9 @@ uint64_t store_live_bytes(const struct store *s); /* live records, as encoded */
 
 /* What a record of these sizes takes in the store. */
 uint64_t store_entry_bytes(size_t key_bytes, size_t value_bytes, bool expires);
+
+/* The part of its partition's table that falls to one key, which must be in the store: in bytes. */
+uint64_t store_table_share(const struct store *s, struct bytes key);
 
 /* Equal on stores with the same live (key, origin, stamp)s, whatever their history. */
 uint64_t store_digest(const struct store *s);

@@ -203,9 +203,11 @@ static void answer_at_once(struct command_call *call)
     const struct command_wait *wait = &call->wait;
     if (wait->counts_synced) {
         reply_list(call->reply, 2);
-        reply_number(call->reply, node_is_durable(call->node, wait->stamp));
+        reply_number(call->reply, node_is_on_disk(call->node, wait->stamp));
+        reply_number(call->reply, node_disk_confirmations(call->node, wait->stamp));
+    } else {
+        reply_number(call->reply, node_confirmations(call->node, wait->stamp));
     }
-    reply_number(call->reply, node_confirmations(call->node, wait->stamp));
 }
 
 /* Runs the command at the front of `queue`, and takes it away. */

@@ -216,6 +216,22 @@ uint32_t node_confirmations(const struct node *n, uint64_t stamp)
     return count + MUTATED(ACK_COUNTS_ITSELF);
 }
 
+bool node_is_on_disk(const struct node *n, uint64_t stamp)
+{
+    return n->storage != NULL && vector_covers(&n->durable, n->config.origin, stamp);
+}
+
+uint32_t node_disk_confirmations(const struct node *n, uint64_t stamp)
+{
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < n->members.count; i++) {
+        const struct member *m = n->members.list[i];
+        bool told = stamp != 0 || m->sender != NULL;
+        count += told && m->keeps_disk && vector_covers(&m->durable, n->config.origin, stamp);
+    }
+    return count;
+}
+
 void node_release(struct node *n, struct moment now)
 {
     if (!n->acks_arrived)

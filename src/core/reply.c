@@ -128,15 +128,20 @@ void reply_status(struct reply *r, const char *text)
     buffer_append_text(r->out, "\r\n");
 }
 
+void reply_known_status(struct reply *r, const char *known, const char *people)
+{
+    reply_status(r, is_line(r) ? people : known);
+}
+
 void reply_pong(struct reply *r)
 {
     /* The + is what load balancers' Redis checks look for. */
-    reply_status(r, is_line(r) ? "+PONG" : "PONG");
+    reply_known_status(r, "PONG", "+PONG");
 }
 
 void reply_goodbye(struct reply *r)
 {
-    reply_status(r, is_line(r) ? "+OK" : "OK");
+    reply_known_status(r, "OK", "+OK");
 }
 
 void reply_value(struct reply *r, struct bytes value)

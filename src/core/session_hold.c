@@ -48,7 +48,16 @@ static void hold_reply(struct session *s, struct moment now, const struct comman
 
 static bool is_synced(const struct session *s, const struct hold *hold)
 {
-    return !hold->wait.synced || node_is_durable(s->node, hold->wait.stamp);
+    if (!hold->wait.synced)
+        return true;
+    return hold->wait.counts_synced ? node_is_on_disk(s->node, hold->wait.stamp)
+                                    : node_is_durable(s->node, hold->wait.stamp);
+}
+
+static uint32_t confirmations(const struct session *s, const struct hold *hold)
+{
+    return hold->wait.counts_synced ? node_disk_confirmations(s->node, hold->wait.stamp)
+                                    : node_confirmations(s->node, hold->wait.stamp);
 }
 
 static void answer_hold(struct session *s, const struct hold *hold, uint32_t confirmed)
@@ -56,7 +65,7 @@ static void answer_hold(struct session *s, const struct hold *hold, uint32_t con
     struct reply reply = {.out = &s->out, .form = hold->form};
     if (hold->wait.counts_synced) {
         reply_list(&reply, 2);
-        reply_number(&reply, is_synced(s, hold));
+        reply_number(&reply, node_is_on_disk(s->node, hold->wait.stamp));
         reply_number(&reply, confirmed);
     } else if (hold->wait.counts) {
         reply_number(&reply, confirmed);
@@ -83,7 +92,7 @@ void session_release(struct session *s, struct moment now)
     /* After a failed allocation the queues need not agree any more; the shell will end it. */
     while (session_has_holds(s) && !s->failed) {
         const struct hold *hold = first_hold(s);
-        uint32_t confirmed = node_confirmations(s->node, hold->wait.stamp);
+        uint32_t confirmed = confirmations(s, hold);
         bool kept = confirmed >= hold->wait.peers && is_synced(s, hold);
         if (!kept && now.mono_ms < hold->deadline_mono_ms)
             return;

@@ -213,6 +213,7 @@ static void count_out(struct store *s, const struct place *at, const struct reco
         s->tombstone_memory -= bytes_for(rec);
     } else {
         s->live--;
+        s->expiring -= rec->expires_ms != 0;
         s->live_bytes -= record_bytes(rec);
         at->partition->digest -= record_digest(at->key_hash, rec);
     }
@@ -227,6 +228,7 @@ static void count_in(struct store *s, const struct place *at, const struct recor
             at->partition->tombstone_min = rec->stamp;
     } else {
         s->live++;
+        s->expiring += rec->expires_ms != 0;
         s->live_bytes += record_bytes(rec);
         at->partition->digest += record_digest(at->key_hash, rec);
     }
@@ -302,6 +304,11 @@ int store_merge(struct store *s, const struct record *rec, bool covered)
     /* rec's bytes may have been the old entry's: only its numbers are read from here on. */
     count_in(s, &at, rec);
     return STORE_MERGED;
+}
+
+uint64_t store_expiring_count(const struct store *s)
+{
+    return s->expiring;
 }
 
 /* Entries of a chain beyond the first that are asked for: most chains are no longer. */

@@ -33,6 +33,7 @@ struct store {
     struct heap *heap;
     uint64_t hash_seed;
     uint64_t live, tombstones;
+    uint64_t expiring; /* of the live ones, those that expire */
     uint64_t memory; /* of entries and of partitions' tables; origins are not counted */
     uint64_t tombstone_memory; /* of which entries of tombstones */
     uint64_t live_bytes; /* of live records, as encoded */
