@@ -160,9 +160,6 @@ bool command_read(const struct command_call *call, struct bytes key, struct reco
 /* Likewise without counting: for commands that write. */
 bool command_look(const struct command_call *call, struct bytes key, struct record *rec);
 
-/* Whether --rmw reject refuses what reads first and then writes; then it has answered so. */
-bool command_refuse_rmw(struct command_call *call);
-
 /* Where the parts of the table are, by topic; each ends with a row without a name. */
 extern const struct command commands_strings[], commands_numbers[], commands_keys[],
     commands_keyspace[], commands_connection[], commands_client[], commands_server[],

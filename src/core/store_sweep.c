@@ -95,6 +95,13 @@ uint64_t store_live_bytes(const struct store *s)
     return s->live_bytes;
 }
 
+uint64_t store_table_share(const struct store *s, struct bytes key)
+{
+    const UT_hash_table *table = s->partitions[store_partition(key)].entries->hh.tbl;
+    uint64_t bytes = sizeof *table + table->num_buckets * sizeof(UT_hash_bucket);
+    return bytes / table->num_items;
+}
+
 uint64_t store_partition_digest(const struct store *s, uint32_t partition)
 {
     return s->partitions[partition].digest;
