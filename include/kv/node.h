@@ -56,6 +56,7 @@ struct node_config {
     uint64_t max_value_bytes;
     uint64_t journal_bytes;
     uint64_t keys_limit;
+    uint32_t max_clients; /* for INFO; the shell refuses further ones */
     uint64_t max_output_bytes;
     uint64_t max_query_bytes; /* of one command of a RESP client; of what MULTI queues too */
     uint64_t max_words; /* likewise */
@@ -78,6 +79,7 @@ struct node_process {
     uint64_t resident_bytes;
     uint64_t cpu_user_us, cpu_system_us;
     uint64_t loop_turn_max_us; /* the longest since the start, or CONFIG RESETSTAT */
+    char system[128]; /* "Linux 6.1 x86_64" */
     char executable[256];
     char config_file[256]; /* "" = none */
 };

@@ -10,6 +10,10 @@
 /* Answers with a text, and frees it. */
 void command_reply_text(struct command_call *call, struct buffer *text);
 
+/* command_config.c, info.c: too long to be beside the others of their table */
+void command_config(struct command_call *call);
+void command_info(struct command_call *call);
+
 /* --- subcommands: what the second word says ------------------------------------------------- */
 
 struct subcommand {
