@@ -137,10 +137,9 @@ static void reply_in_resp2(void **state)
     reply_key(&f->reply, bytes_text("two words"));
     reply_missing(&f->reply);
     reply_missing_list(&f->reply);
-    assert_bytes_equal(buffer_bytes(&f->out),
-                       bytes_of("+OK\r\n+PONG\r\n+string\r\n$4\r\na\0\r\n\r\n$0\r\n\r\n$9\r\ntwo "
-                                "words\r\n$-1\r\n*-1\r\n",
-                                70));
+    static const char expected[] = "+OK\r\n+PONG\r\n+string\r\n$4\r\na\0\r\n\r\n$0\r\n\r\n"
+                                   "$9\r\ntwo words\r\n$-1\r\n*-1\r\n";
+    assert_bytes_equal(buffer_bytes(&f->out), bytes_of(expected, sizeof expected - 1));
 }
 
 static void reply_in_resp2_of_several(void **state)
