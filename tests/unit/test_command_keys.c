@@ -1,160 +1,65 @@
-/* Commands on keys: what they do, answer and refuse. */
-#include "pair.h"
-#include "unit.h"
+/* Commands on keys, one and all. */
+#include "client.h"
 
-static int set_up(void **state)
-{
-    struct pair *p = calloc(1, sizeof *p);
-    pair_open(p, 1);
-    p->nodes[0].peers = 0;
-    *state = p;
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    struct pair *p = *state;
-    pair_close(p);
-    free(p);
-    return 0;
-}
-
-#define assert_answer(p, line, answer) assert_string_equal(pair_command(p, 0, line), answer)
-
-static bool is_error(struct pair *p, const char *line, const char *part)
-{
-    const char *reply = pair_command(p, 0, line);
-    return strncmp(reply, "ERROR ", 6) == 0 && strstr(reply, part) != NULL &&
-           strchr(reply, '\n') == NULL;
-}
-
-static void command_set_overwrites_and_takes_an_expiry_away(void **state)
-{
-    struct pair *p = *state;
-    pair_start(p, 0);
-    assert_answer(p, "SETEX k 100 old", "OK");
-    assert_answer(p, "SET k new", "OK");
-    assert_answer(p, "GET k", "new");
-    assert_answer(p, "TTL k", "-1");
-    assert_answer(p, "COUNT", "1");
-}
-
-static void command_get_of_a_missing_key_says_so(void **state)
-{
-    struct pair *p = *state;
-    pair_start(p, 0);
-    assert_answer(p, "GET k", "NOT_FOUND");
-    assert_answer(p, "SET k ", "OK");
-    assert_answer(p, "GET k", "");
-}
-
-static void command_keys_and_values_hold_any_bytes(void **state)
-{
-    struct pair *p = *state;
-    pair_start(p, 0);
-    assert_answer(p, "SET \"\\x00\\n",
-                  "ERROR malformed quoted string; it takes \\\" \\\\ \\xHH and "
-                  "ends with \" and a space");
-    assert_answer(p, "SET \"\\x00\\x0a\\xff\" v", "OK");
-    assert_answer(p, "GET \"\\x00\\x0a\\xff\"", "v");
-    assert_answer(p, "KEYS *", "1\n\"\\x00\\x0a\xff\"");
-}
-
-static void command_del_counts_what_was_there(void **state)
+static void del_counts_what_was_there(void **state)
 {
     struct pair *p = *state;
     pair_start(p, 0);
     assert_answer(p, "SET a 1\nSET b 2", "OK\nOK");
     assert_answer(p, "DEL a x b a", "2");
-    assert_answer(p, "DEL a", "0");
+    assert_answer(p, "UNLINK a", "0");
     assert_answer(p, "COUNT", "0");
 }
 
-static void command_exists_counts_every_word(void **state)
+static void exists_counts_every_word(void **state)
 {
     struct pair *p = *state;
     pair_start(p, 0);
     pair_command(p, 0, "SET a 1");
     assert_answer(p, "EXISTS a b a", "2");
-    assert_answer(p, "EXISTS b", "0");
+    assert_answer(p, "TOUCH b", "0");
+    assert_answer(p, "TYPE a", "string");
+    assert_answer(p, "TYPE b", "none");
 }
 
-static void command_setex_expires_to_the_millisecond(void **state)
+static void rename_moves_a_value(void **state)
 {
     struct pair *p = *state;
     pair_start(p, 0);
-    assert_answer(p, "SETEX k 2 v", "OK");
-    p->now.wall_ms += 1999;
-    assert_answer(p, "GET k", "v");
-    p->now.wall_ms += 1;
-    assert_answer(p, "GET k", "NOT_FOUND");
-    assert_answer(p, "EXISTS k", "0");
-    assert_answer(p, "TTL k", "-2");
-    assert_answer(p, "DEL k", "0");
-    assert_answer(p, "KEYS *", "0");
-    assert_answer(p, "EXPIRE k 5", "0");
-    assert_answer(p, "PERSIST k", "0");
+    assert_resp(p, "RENAME a b", "-ERR no such key");
+    assert_resp(p, "RENAMENX a a", "-ERR no such key");
+    assert_resp(p, "MSET a 1 b another-size", "+OK");
+    assert_resp(p, "RENAME a a", "+OK");
+    assert_resp(p, "RENAMENX a a", ":0");
+    assert_resp(p, "RENAMENX a b", ":0");
+    assert_resp(p, "RENAME a b", "+OK");
+    assert_resp(p, "MGET a b", "*2\r\n$-1\r\n$1\r\n1");
+    assert_resp(p, "RENAMENX b c", ":1");
+    assert_resp(p, "MGET b c", "*2\r\n$-1\r\n$1\r\n1");
+    assert_resp(p, "DBSIZE", ":1");
 }
 
-static void command_setex_refuses_odd_times(void **state)
+static void copy_writes_a_value_twice(void **state)
 {
     struct pair *p = *state;
     pair_start(p, 0);
-    assert_true(is_error(p, "SETEX k 0 v", "1 second or more"));
-    assert_true(is_error(p, "SETEX k -5 v", "1 second or more"));
-    assert_true(is_error(p, "SETEX k 1.5 v", "whole number of seconds"));
-    assert_true(is_error(p, "SETEX k soon v", "not 'soon'"));
-    assert_true(is_error(p, "SETEX k 3162240001 v", "at most 3162240000"));
-    assert_true(is_error(p, "SETEX k 99999999999999999999 v", "whole number"));
-    assert_answer(p, "SETEX k 3162240000 v", "OK");
-    assert_answer(p, "TTL k", "3162240000");
+    assert_resp(p, "COPY a a", "-ERR source and destination objects are the same");
+    assert_resp(p, "COPY a b", ":0");
+    assert_resp(p, "MSET a 1 b 2", "+OK");
+    assert_resp(p, "COPY a b", ":0");
+    assert_resp(p, "COPY a b DB 0 REPLACE", ":1");
+    assert_resp(p, "MGET a b", "*2\r\n$1\r\n1\r\n$1\r\n1");
+    assert_resp(p, "COPY a b DB 1", "-ERR DB index is out of range");
+    assert_resp(p, "COPY a b DB x", "-ERR value is not an integer or out of range");
+    assert_resp(p, "COPY a b DB 2147483648",
+                "-ERR value is out of range, value must between -2147483648 and 2147483647");
+    assert_resp(p, "COPY a b DB", "-ERR syntax error");
+    assert_resp(p, "COPY a b FOO", "-ERR syntax error");
 }
 
-static void command_expire_sets_changes_and_ends_a_life(void **state)
-{
-    struct pair *p = *state;
-    pair_start(p, 0);
-    assert_answer(p, "EXPIRE k 5", "0");
-    pair_command(p, 0, "SET k some value");
-    assert_answer(p, "EXPIRE k 100", "1");
-    assert_answer(p, "TTL k", "100");
-    assert_answer(p, "EXPIRE k 10", "1");
-    assert_answer(p, "TTL k", "10");
-    assert_answer(p, "GET k", "some value");
-    assert_answer(p, "EXPIRE k 0", "1");
-    assert_answer(p, "GET k", "NOT_FOUND");
-    assert_answer(p, "EXPIRE k -1", "0");
-    assert_true(is_error(p, "EXPIRE k x", "not 'x'"));
-}
+/* --- all keys ------------------------------------------------------------------------------ */
 
-static void command_persist_takes_the_expiry_away(void **state)
-{
-    struct pair *p = *state;
-    pair_start(p, 0);
-    assert_answer(p, "PERSIST k", "0");
-    pair_command(p, 0, "SETEX k 5 v");
-    assert_answer(p, "PERSIST k", "1");
-    assert_answer(p, "TTL k", "-1");
-    assert_answer(p, "PERSIST k", "0");
-    p->now.wall_ms += 10000;
-    assert_answer(p, "GET k", "v");
-}
-
-static void command_ttl_rounds_to_the_nearest_second(void **state)
-{
-    struct pair *p = *state;
-    pair_start(p, 0);
-    pair_command(p, 0, "SETEX k 10 v");
-    assert_answer(p, "TTL k", "10");
-    p->now.wall_ms += 499;
-    assert_answer(p, "TTL k", "10");
-    p->now.wall_ms += 2;
-    assert_answer(p, "TTL k", "9");
-}
-
-/* --- KEYS and COUNT ------------------------------------------------------------------------ */
-
-static void command_keys_lists_what_matches(void **state)
+static void keys_lists_what_matches(void **state)
 {
     struct pair *p = *state;
     pair_start(p, 0);
@@ -164,9 +69,10 @@ static void command_keys_lists_what_matches(void **state)
     const char *reply = pair_command(p, 0, "KEYS user:?");
     assert_true(strcmp(reply, "2\nuser:1\nuser:2") == 0 || strcmp(reply, "2\nuser:2\nuser:1") == 0);
     assert_int_equal(strtol(pair_command(p, 0, "KEYS *"), NULL, 10), 3);
+    assert_resp(p, "KEYS other", "*1\r\n$5\r\nother");
 }
 
-static void command_keys_refuses_a_store_over_the_limit(void **state)
+static void keys_refuses_a_store_over_the_limit(void **state)
 {
     struct pair *p = *state;
     p->nodes[0].config.keys_limit = 2;
@@ -174,22 +80,23 @@ static void command_keys_refuses_a_store_over_the_limit(void **state)
     pair_command(p, 0, "SET a 1\nSET b 1");
     assert_int_equal(strtol(pair_command(p, 0, "KEYS *"), NULL, 10), 2);
     pair_command(p, 0, "SET c 1");
-    assert_true(is_error(p, "KEYS *", "at most 2 (--keys-limit); there are 3"));
+    assert_true(
+        client_is_refused(p, "KEYS *", "at most 2 (--keys-limit); there are 3; SCAN goes through"));
     assert_answer(p, "COUNT", "3");
 }
 
-static void command_keys_refuses_a_glob_that_is_too_long(void **state)
+static void keys_refuses_a_glob_that_is_too_long(void **state)
 {
     struct pair *p = *state;
     char line[300] = "KEYS ";
     pair_start(p, 0);
     memset(line + 5, 'g', 257);
-    assert_true(is_error(p, line, "256"));
+    assert_true(client_is_refused(p, line, "256"));
     line[5 + 256] = 0;
     assert_answer(p, line, "0");
 }
 
-static void command_count_is_right_after_every_kind_of_change(void **state)
+static void count_is_right_after_every_kind_of_change(void **state)
 {
     struct pair *p = *state;
     pair_start(p, 0);
@@ -198,75 +105,146 @@ static void command_count_is_right_after_every_kind_of_change(void **state)
     assert_answer(p, "COUNT", "2");
     pair_run(p, 1100);
     assert_answer(p, "COUNT", "1");
+    assert_answer(p, "DBSIZE", "1");
 }
 
-/* --- limits -------------------------------------------------------------------------------- */
-
-static void command_set_refuses_more_than_the_memory_limit(void **state)
+static void randomkey_draws_every_key_alike(void **state)
 {
     struct pair *p = *state;
-    char line[64];
-    p->nodes[0].config.max_memory_bytes = 200000;
+    char line[32];
+    uint32_t drawn[10] = {0};
     pair_start(p, 0);
-    uint32_t written = 0;
-    for (; written < 100000; written++) {
-        snprintf(line, sizeof line, "SET key%u some value", written);
-        if (strcmp(pair_command(p, 0, line), "OK") != 0)
-            break;
+    assert_answer(p, "RANDOMKEY", "NOT_FOUND");
+    for (int i = 0; i < 10; i++) {
+        snprintf(line, sizeof line, "SET %d v", i);
+        pair_command(p, 0, line);
     }
-    assert_in_range(written, 100, 2000);
-    assert_true(store_memory_bytes(p->nodes[0].node->store) <= 200000 + 2000);
-    assert_true(is_error(p, "SET another value", "memory is full at 200000 bytes (--max-memory)"));
-    assert_true(is_error(p, "SETEX another 5 value", "memory is full"));
+    pair_command(p, 0, "SET gone v\nDEL gone\nPSETEX over 1 v");
+    p->now.wall_ms += 1;
+    random_init(&p->nodes[0].node->random, unit_seed(__func__));
+    for (int i = 0; i < 1000; i++) {
+        const char *key = pair_command(p, 0, "RANDOMKEY");
+        assert_true(key[0] >= '0' && key[0] <= '9' && key[1] == 0);
+        drawn[key[0] - '0']++;
+    }
+    /* 100 each, with a deviation of 9.5: these bounds are over five of them away. */
+    for (int i = 0; i < 10; i++)
+        assert_in_range(drawn[i], 50, 160);
 }
 
-static void command_set_over_the_memory_limit_still_replaces_reads_and_deletes(void **state)
+static void randomkey_finds_one_among_many(void **state)
 {
     struct pair *p = *state;
-    p->nodes[0].config.max_memory_bytes = 1;
+    char line[32];
     pair_start(p, 0);
-    struct record rec = {
-        .key = bytes_text("k"), .value = bytes_text("12345678"), .stamp = 5, .origin = 5};
-    assert_int_equal(node_receive(p->nodes[0].node, &rec), 0); /* peers' records go on */
-    assert_answer(p, "SET k 87654321", "OK");
-    assert_true(is_error(p, "SET k a value that takes more room than before", "memory is full"));
-    assert_answer(p, "GET k", "87654321");
-    assert_answer(p, "EXPIRE k 100", "1");
-    assert_answer(p, "PERSIST k", "1");
-    assert_answer(p, "DEL k", "1");
+    for (int i = 0; i < 5000; i++) {
+        snprintf(line, sizeof line, "SET key%d v", i);
+        pair_command(p, 0, line);
+    }
+    for (int i = 0; i < 100; i++) {
+        snprintf(line, sizeof line, "EXISTS %s", pair_command(p, 0, "RANDOMKEY"));
+        assert_answer(p, line, "1");
+    }
 }
 
-static void command_errors_are_one_line_whatever_was_sent(void **state)
+static void flushall_leaves_a_tombstone_for_every_key(void **state)
+{
+    struct pair *p = *state;
+    char line[32];
+    pair_start(p, 0);
+    for (int i = 0; i < 5000; i++) {
+        snprintf(line, sizeof line, "SET key%d v", i);
+        pair_command(p, 0, line);
+    }
+    pair_command(p, 0, "PSETEX over 1 v");
+    p->now.wall_ms += 1;
+    assert_resp(p, "FLUSHALL NOW", "-ERR syntax error");
+    assert_resp(p, "FLUSHALL SYNC ASYNC", "-ERR syntax error");
+    assert_resp(p, "DBSIZE", ":5001");
+    assert_resp(p, "FLUSHALL ASYNC", "+OK");
+    assert_resp(p, "DBSIZE", ":0");
+    struct store *s = p->nodes[0].node->store;
+    assert_int_equal(store_tombstone_count(s), 5001);
+    struct record rec;
+    assert_true(store_find(s, bytes_text("key7"), &rec) && rec.tombstone);
+    assert_true(rec.stamp >= stamp_of_wall(p->now.wall_ms));
+    assert_resp(p, "SET key7 again", "+OK");
+    assert_resp(p, "FLUSHDB", "+OK");
+    assert_resp(p, "EXISTS key7", ":0");
+}
+
+/* --- OBJECT and MEMORY --------------------------------------------------------------------- */
+
+static void object_tells_of_a_value(void **state)
 {
     struct pair *p = *state;
     pair_start(p, 0);
-    assert_true(is_error(p, "EXPIRE a \"1\\x0a2\"", "whole number"));
-    assert_true(is_error(p, "\"FR\\x0aOB\" x", "unknown command"));
-    assert_true(is_error(p, "SETEX a \"\\x0a\\x0a\" v", "whole number"));
+    assert_resp(p, "OBJECT ENCODING k", "$-1");
+    assert_resp(p, "MSET k 12 l 012 m 123456789012345678901234567890123456789012345", "+OK");
+    assert_resp(p, "OBJECT encoding k", "$3\r\nint");
+    assert_resp(p, "OBJECT ENCODING l", "$6\r\nembstr");
+    assert_resp(p, "OBJECT ENCODING m", "$3\r\nraw");
+    assert_resp(p, "OBJECT REFCOUNT k", ":1");
+    p->now.wall_ms += 3999;
+    assert_resp(p, "OBJECT IDLETIME k", ":3");
+    assert_non_null(strstr(client_send(p, "OBJECT FREQ k"), "-ERR An LFU maxmemory policy is not"));
+    assert_resp(p, "OBJECT FREQ missing", "$-1");
+    assert_resp(p, "OBJECT FOO k", "-ERR unknown subcommand 'FOO'. Try OBJECT HELP.");
+    assert_resp(p, "OBJECT ENCODING",
+                "-ERR wrong number of arguments for 'object|encoding' command");
+    assert_int_equal(strncmp(client_send(p, "OBJECT HELP"), "*15\r\n+OBJECT <sub", 16), 0);
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+static void memory_usage_adds_up_to_what_the_store_takes(void **state)
+{
+    struct pair *p = *state;
+    char line[80];
+    uint64_t sum = 0;
+    pair_start(p, 0);
+    assert_resp(p, "MEMORY USAGE missing", "$-1");
+    assert_resp(p, "MEMORY USAGE k SAMPLES", "-ERR syntax error");
+    assert_resp(p, "MEMORY USAGE k SAMPLES x", "-ERR value is not an integer or out of range");
+    assert_resp(p, "MEMORY USAGE k SAMPLES -1", "-ERR syntax error");
+    for (int i = 0; i < 20000; i++) {
+        snprintf(line, sizeof line, "SET key%d %0*d", i, i % 50 + 1, i);
+        client_send(p, line);
+    }
+    for (int i = 0; i < 20000; i++) {
+        snprintf(line, sizeof line, "MEMORY USAGE key%d", i);
+        sum += strtoull(client_send(p, line) + 1, NULL, 10);
+    }
+    /* Each key's share of its table is rounded down. */
+    uint64_t memory = store_memory_bytes(p->nodes[0].node->store);
+    assert_in_range(sum, memory - 20000, memory);
+}
+
+static void errors_are_one_line_whatever_was_sent(void **state)
+{
+    struct pair *p = *state;
+    pair_start(p, 0);
+    assert_true(client_is_refused(p, "EXPIRE a \"1\\x0a2\"", "whole number"));
+    assert_true(client_is_refused(p, "\"FR\\x0aOB\" x", "unknown command"));
+    assert_true(client_is_refused(p, "SETEX a \"\\x0a\\x0a\" v", "whole number"));
+    assert_true(client_is_refused(p, "EXPIRE a 1 \"\\x0a\"", "Unsupported"));
+}
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(command_set_overwrites_and_takes_an_expiry_away),
-        TEST(command_get_of_a_missing_key_says_so),
-        TEST(command_keys_and_values_hold_any_bytes),
-        TEST(command_del_counts_what_was_there),
-        TEST(command_exists_counts_every_word),
-        TEST(command_setex_expires_to_the_millisecond),
-        TEST(command_setex_refuses_odd_times),
-        TEST(command_expire_sets_changes_and_ends_a_life),
-        TEST(command_persist_takes_the_expiry_away),
-        TEST(command_ttl_rounds_to_the_nearest_second),
-        TEST(command_keys_lists_what_matches),
-        TEST(command_keys_refuses_a_store_over_the_limit),
-        TEST(command_keys_refuses_a_glob_that_is_too_long),
-        TEST(command_count_is_right_after_every_kind_of_change),
-        TEST(command_set_refuses_more_than_the_memory_limit),
-        TEST(command_set_over_the_memory_limit_still_replaces_reads_and_deletes),
-        TEST(command_errors_are_one_line_whatever_was_sent),
+        CLIENT_TEST(del_counts_what_was_there),
+        CLIENT_TEST(exists_counts_every_word),
+        CLIENT_TEST(rename_moves_a_value),
+        CLIENT_TEST(copy_writes_a_value_twice),
+        CLIENT_TEST(keys_lists_what_matches),
+        CLIENT_TEST(keys_refuses_a_store_over_the_limit),
+        CLIENT_TEST(keys_refuses_a_glob_that_is_too_long),
+        CLIENT_TEST(count_is_right_after_every_kind_of_change),
+        CLIENT_TEST(randomkey_draws_every_key_alike),
+        CLIENT_TEST(randomkey_finds_one_among_many),
+        CLIENT_TEST(flushall_leaves_a_tombstone_for_every_key),
+        CLIENT_TEST(object_tells_of_a_value),
+        CLIENT_TEST(memory_usage_adds_up_to_what_the_store_takes),
+        CLIENT_TEST(errors_are_one_line_whatever_was_sent),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
