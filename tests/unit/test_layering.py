@@ -28,7 +28,8 @@ PURE_SYMBOLS = {"memchr", "memcmp", "memcpy", "memmove", "memset", "snprintf", "
 # What only one of them may.
 SYMBOLS_OF = {"base/heap.o": {"calloc", "free", "malloc", "realloc"},
               "base/check.o": {"abort", "fprintf", "fwrite", "stderr"},
-              "core/link_check.o": {"qsort"}, "core/storage_list.o": {"qsort"}}
+              "core/link_check.o": {"qsort"}, "core/storage_list.o": {"qsort"},
+              "core/command_numbers.o": {"strtold", "__errno_location"}}
 
 MUTABLE_SECTIONS = set("bBdDC")
 
