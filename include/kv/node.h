@@ -81,7 +81,6 @@ struct node_process {
     uint64_t loop_turn_max_us; /* the longest since the start, or CONFIG RESETSTAT */
     char system[128]; /* "Linux 6.1 x86_64" */
     char executable[256];
-    char config_file[256]; /* "" = none */
 };
 
 /* Questions that only the shell can answer. */
@@ -96,7 +95,7 @@ struct node_host {
 
 struct node_counters {
     uint64_t commands;
-    uint64_t sessions; /* clients that have come, those refused included */
+    uint64_t sessions; /* connections that have come, those of peers and those refused included */
     uint64_t sessions_refused; /* --max-clients */
     uint64_t errors; /* error replies */
     uint64_t client_bytes_received, client_bytes_sent;

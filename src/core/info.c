@@ -43,8 +43,7 @@ static void print_server(const struct subject *s, struct buffer *out)
     buffer_printf(out, "uptime_in_seconds:%" PRIu64 "\nuptime_in_days:%" PRIu64 "\n", uptime_s,
                   uptime_s / (24 * 3600));
     buffer_printf(out, "hz:%u\nconfigured_hz:%u\n", 1000 / NODE_TICK_MS, 1000 / NODE_TICK_MS);
-    buffer_printf(out, "executable:%s\nconfig_file:%s\nio_threads_active:0\n", p->executable,
-                  p->config_file);
+    buffer_printf(out, "executable:%s\nio_threads_active:0\n", p->executable);
 }
 
 static void print_clients(const struct subject *s, struct buffer *out)

@@ -129,6 +129,7 @@ static void refuse_client(struct conn *c)
     static const char text[] = "ERROR too many clients (--max-clients); try again later\n";
     uv_buf_t buf = uv_buf_init((char *)(uintptr_t)text, sizeof text - 1);
     uv_try_write((uv_stream_t *)&c->tcp, &buf, 1);
+    c->server->node->counters.sessions_refused++;
     conn_close(c);
 }
 
@@ -242,6 +243,7 @@ void conn_accept(struct server *s)
         return;
     }
     session_init(&c->session, s->node);
+    c->session.opened_mono_ms = c->session.active_mono_ms = c->opened_mono_ms;
     c->kind = CONN_CLIENT;
     uv_tcp_nodelay(&c->tcp, 1);
     uv_tcp_keepalive(&c->tcp, 1, KEEPALIVE_S);
@@ -269,8 +271,11 @@ static size_t *unsent_of(struct conn *c)
 
 static void count_sent(struct conn *c, size_t size)
 {
+    struct node_counters *counters = &c->server->node->counters;
     if (c->kind == CONN_PEER)
-        c->server->node->counters.peer_bytes_sent += size;
+        counters->peer_bytes_sent += size;
+    else
+        counters->client_bytes_sent += size;
 }
 
 static void on_written(uv_write_t *write, int status);

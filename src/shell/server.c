@@ -131,6 +131,7 @@ static void on_turn(uv_prepare_t *turn)
         uv_idle_stop(&s->busy);
     if (s->stopping)
         stop_step(s);
+    host_end_turn(&s->host);
 }
 
 static void on_tick(uv_timer_t *timer)
@@ -320,6 +321,7 @@ static struct node *make_node(struct server *s, uint16_t port)
         .max_value_bytes = o->max_value_bytes,
         .journal_bytes = o->journal_memory_bytes,
         .keys_limit = o->keys_limit,
+        .max_clients = o->max_clients,
         .max_query_bytes = o->max_query_bytes,
         .max_words = o->max_arguments,
         .rmw_reject = o->rmw == OPTIONS_RMW_REJECT,
@@ -370,6 +372,7 @@ static int run_loop(struct server *s)
         node_free(s->node);
         return 1;
     }
+    host_begin(&s->host, &s->loop, s->node, port);
     start_handles(s);
     char text[ADDRESS_TEXT_BYTES];
     address_text(s->options->bind, port, text);

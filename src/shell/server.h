@@ -3,6 +3,7 @@
 #ifndef SHELL_SERVER_H
 #define SHELL_SERVER_H
 
+#include "host.h"
 #include "kv/node.h"
 #include "log.h"
 #include "options.h"
@@ -24,6 +25,7 @@ struct server {
     struct log log;
     struct heap heap;
     struct node *node;
+    struct host host;
     struct persistence persistence;
     struct periodic periodic;
     struct list conns; /* struct conn */
