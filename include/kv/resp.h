@@ -43,7 +43,7 @@ static inline size_t resp_word_count(const struct resp_reader *reader)
 static inline struct bytes *resp_words(const struct resp_reader *reader)
 {
     /* The buffer's memory holds nothing else, so it is aligned as malloc gave it. */
-    return (struct bytes *)(void *)(reader->words.data + reader->words.start);
+    return (struct bytes *)(void *)(uintptr_t)buffer_bytes(&reader->words).data;
 }
 
 /* Splits an inline command into words as Redis does: "…" with \n \r \t \b \a \xHH, and any other byte

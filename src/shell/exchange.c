@@ -3,6 +3,7 @@
 #include "exchange.h"
 
 #include "base64.h"
+#include "escape.h"
 #include "kv/segment.h"
 #include "kv/stamp.h"
 
@@ -287,10 +288,12 @@ static int find_record(struct exchange *x, const json_t *object, struct record *
 static int import_line(struct exchange *x, struct record *rec, const char *text, size_t size)
 {
     json_error_t error;
-    char reason[JSON_ERROR_TEXT_LENGTH + 40];
+    char reason[JSON_ERROR_TEXT_LENGTH + 40], where[JSON_ERROR_TEXT_LENGTH];
     json_t *object = json_loadb(text, size, JSON_ALLOW_NUL | JSON_REJECT_DUPLICATES, &error);
     if (object == NULL) {
-        snprintf(reason, sizeof reason, "this is no JSON object: %s", error.text);
+        /* It quotes the line, whatever is in there. */
+        escape_text(where, sizeof where, error.text, strlen(error.text), ESCAPE_TEXT);
+        snprintf(reason, sizeof reason, "this is no JSON object: %s", where);
         return wrong(x, reason);
     }
     int result = find_record(x, object, rec);
