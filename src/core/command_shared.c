@@ -6,8 +6,8 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-/* Far enough for anybody, near enough that milliseconds do not overflow. */
-#define EXPIRE_SECONDS_MAX INT64_C(3162240000) /* 100 years */
+/* 100 years: who asks for more has mistaken the unit. */
+#define EXPIRE_SECONDS_MAX INT64_C(3162240000)
 
 #define OUT_OF_MEMORY_TEXT "out of memory; nothing was written"
 
@@ -43,12 +43,11 @@ bool command_integer(struct command_call *call, size_t index, int64_t *number)
 
 static const char *const EXPECTED[] = {
     [COMMAND_SECONDS] = "a whole number of seconds, at most 3162240000, was expected",
-    [COMMAND_MILLISECONDS] = "a whole number of milliseconds, at most 3162240000000, was expected",
-    [COMMAND_UNIX_SECONDS] = "a Unix time in seconds, at most 100 years ahead, was expected",
-    [COMMAND_UNIX_MILLISECONDS] =
-        "a Unix time in milliseconds, at most 100 years ahead, was expected",
+    [COMMAND_MILLISECONDS] = "a whole number of milliseconds was expected",
+    [COMMAND_UNIX_SECONDS] = "a Unix time in seconds was expected",
+    [COMMAND_UNIX_MILLISECONDS] = "a Unix time in milliseconds was expected",
 };
-_Static_assert(EXPIRE_SECONDS_MAX == 3162240000, "the texts above name the number");
+_Static_assert(EXPIRE_SECONDS_MAX == 3162240000, "the text above names the number");
 
 static const char *const TOO_EARLY[] = {
     [COMMAND_SECONDS] = "a value can only expire after 1 second or more",
@@ -91,17 +90,18 @@ bool command_time(struct command_call *call, size_t index, enum command_time tim
     char known[64];
     int64_t number;
     int64_t unit = time == COMMAND_SECONDS || time == COMMAND_UNIX_SECONDS ? 1000 : 1;
+    int64_t base = is_absolute(time) ? 0 : now_ms(call);
+    int64_t most = time == COMMAND_SECONDS ? EXPIRE_SECONDS_MAX : (INT64_MAX - base) / unit;
     if (!command_parse_integer(call->words[index], &number)) {
         refuse_time(call, index, time, NOT_INTEGER_TEXT);
         return false;
     }
-    int64_t most = EXPIRE_SECONDS_MAX * 1000 + (is_absolute(time) ? now_ms(call) : 0);
-    if (number > most / unit || number < INT64_MIN / unit) {
+    if (number > most || number < INT64_MIN / unit) {
         invalid_time(call, known, sizeof known);
         refuse_time(call, index, time, known);
         return false;
     }
-    *when_ms = number * unit + (is_absolute(time) ? 0 : now_ms(call));
+    *when_ms = number * unit + base;
     return true;
 }
 

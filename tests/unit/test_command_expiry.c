@@ -150,8 +150,8 @@ static void expire_refuses_odd_words(void **state)
                 "-ERR invalid expire time in 'expireat' command");
     assert_resp(p, "PEXPIRE k 9223372036854775807",
                 "-ERR invalid expire time in 'pexpire' command");
-    assert_resp(p, "PEXPIREAT k 9223372036854775807",
-                "-ERR invalid expire time in 'pexpireat' command");
+    assert_resp(p, "PEXPIREAT k 9223372036854775807", ":0");
+    assert_resp(p, "EXPIREAT k 9223372036854776", "-ERR invalid expire time in 'expireat' command");
     assert_resp(p, "PEXPIREAT k -9223372036854775808", ":0");
 }
 
@@ -167,6 +167,19 @@ static void a_renamed_or_copied_key_keeps_its_expiry(void **state)
     assert_resp(p, "PTTL m", ":4000");
 }
 
+static void a_time_may_be_as_far_away_as_a_number_can_tell(void **state)
+{
+    struct pair *p = *state;
+    pair_start(p, 0);
+    assert_resp(p, "SET k v PXAT 9223372036854775807", "+OK");
+    assert_resp(p, "PEXPIRETIME k", ":9223372036854775807");
+    assert_resp(p, "GET k", "$1\r\nv");
+    assert_resp(p, "EXPIREAT k 9223372036854775 LT", ":1");
+    assert_resp(p, "EXPIRETIME k", ":9223372036854775");
+    assert_resp(p, "PEXPIREAT k -9223372036854775808", ":1");
+    assert_resp(p, "EXISTS k", ":0");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -178,6 +191,7 @@ int main(void)
         CLIENT_TEST(every_clock_and_unit_names_the_same_time),
         CLIENT_TEST(expire_takes_conditions),
         CLIENT_TEST(expire_refuses_odd_words),
+        CLIENT_TEST(a_time_may_be_as_far_away_as_a_number_can_tell),
         CLIENT_TEST(a_renamed_or_copied_key_keeps_its_expiry),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
