@@ -42,28 +42,32 @@ static bool starts_with(const char *text, const char *prefix)
 
 static void command_find_knows_every_command_in_any_case(void **state)
 {
+    struct command_index index;
     (void)state;
+    command_index_init(&index);
     for (size_t i = 0; i < COMMAND_COUNT; i++) {
         char name[16];
-        const struct command *command = command_find(bytes_text(COMMANDS[i][0]));
+        const struct command *command = command_find(&index, bytes_text(COMMANDS[i][0]));
         assert_non_null(command);
         assert_string_equal(command->name, COMMANDS[i][0]);
         for (size_t k = 0; k <= strlen(COMMANDS[i][0]); k++)
             name[k] = COMMANDS[i][0][k] == 0 || k % 2 == 0 ? COMMANDS[i][0][k]
                                                            : (char)(COMMANDS[i][0][k] | 0x20);
-        assert_ptr_equal(command_find(bytes_text(name)), command);
+        assert_ptr_equal(command_find(&index, bytes_text(name)), command);
     }
 }
 
 static void command_find_knows_no_others(void **state)
 {
+    struct command_index index;
     (void)state;
+    command_index_init(&index);
     static const char *const OTHERS[] = {
         "",     "GE",   "GETT",  "AAAA",
         "ZZZZ", "S ET", "GET\n", "a name that is far too long to be a command's"};
     for (size_t i = 0; i < sizeof OTHERS / sizeof OTHERS[0]; i++)
-        assert_null(command_find(bytes_text(OTHERS[i])));
-    assert_null(command_find(bytes_of("GET\0", 4)));
+        assert_null(command_find(&index, bytes_text(OTHERS[i])));
+    assert_null(command_find(&index, bytes_of("GET\0", 4)));
 }
 
 /* Those that end the connection or take it over, and those that a node in memory refuses. */
