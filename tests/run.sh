@@ -2,11 +2,11 @@
 # The one test command: installs what is missing, builds, and tests everything.
 #
 #   tests/run.sh            everything, about 20 minutes
-#   tests/run.sh unit       only some parts; any of: lint unit sim cluster bench docker
-#   tests/run.sh --long     everything, with an hour of the simulator, an hour of chaos, and the whole
-#                           benchmark instead of a smoke run of it
+#   tests/run.sh unit       only some parts; any of: lint unit sim fuzz cluster bench docker
+#   tests/run.sh --long     everything, with an hour of the simulator, an hour of chaos, a minute
+#                           of each fuzz target, and the whole benchmark instead of a smoke run of it
 #
-# What needs the processor (lint unit sim) runs beside what mostly waits (docker cluster); its output is
+# What needs the processor (lint unit sim fuzz) runs beside what mostly waits (docker cluster); its output is
 # shown when both have ended. The benchmark comes last, alone.
 #
 # Needs Debian 12, and root (or sudo) where something has to be installed. Each part's output is shown
@@ -16,7 +16,7 @@ set -u
 cd "$(dirname "$0")/.." || exit 1
 
 python=/usr/bin/python3 # Debian's: it is the one that has python3-pytest
-all_parts=(lint unit sim cluster bench docker)
+all_parts=(lint unit sim fuzz cluster bench docker)
 out="build-test"
 logs=$out/logs
 unit_timeout_s=300 # one program that hangs fails; it does not hold up the rest
@@ -127,7 +127,7 @@ formatted() {
 }
 
 shells_checked() {
-    git ls-files '*.sh' .ci/run | xargs shellcheck -x
+    git ls-files '*.sh' .ci/run tests/fuzz/run | xargs shellcheck -x
 }
 
 run_lint() {
@@ -162,6 +162,14 @@ run_sim() {
     check "sim" "$out/gcc/tests/sim/simple-kv-sim" --seconds "$seconds"
     check "sim sanitized" "$out/clang-asan/tests/sim/simple-kv-sim" --seconds "$sanitized_seconds"
     check "sim mutations" "$python" tests/sim/mutations.py "$out/gcc/tests/sim/simple-kv-sim-mutants"
+}
+
+# Each target for a while, from the inputs that are kept in tests/fuzz/corpus.
+run_fuzz() {
+    [ "$long" = 0 ] || export FUZZ_SECONDS=${FUZZ_SECONDS:-60}
+    check "build fuzz" cmake -S . -B "$out/fuzz" -G Ninja -DCMAKE_C_COMPILER=clang -DFUZZ=ON &&
+        check "build fuzz targets" cmake --build "$out/fuzz" &&
+        check "fuzz" tests/fuzz/run "$out/fuzz"
 }
 
 run_cluster() {
@@ -215,7 +223,7 @@ add_counts() { # NAME
 
 run_lanes() {
     rm -f "$logs"/lane-*
-    (lane lane-busy lint unit sim) >"$logs/lane-busy.log" 2>&1 &
+    (lane lane-busy lint unit sim fuzz) >"$logs/lane-busy.log" 2>&1 &
     (lane lane-waiting docker cluster)
     wait
     cat "$logs/lane-busy.log"
@@ -232,7 +240,7 @@ main() {
     for argument in "$@"; do
         case $argument in
         --long) long=1 ;;
-        lint | unit | sim | cluster | bench | docker) parts+=("$argument") ;;
+        lint | unit | sim | fuzz | cluster | bench | docker) parts+=("$argument") ;;
         *)
             echo "tests/run.sh: unknown argument '$argument'; known: --long ${all_parts[*]}" >&2
             exit 2

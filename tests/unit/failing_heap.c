@@ -1,6 +1,8 @@
 /* Each allocation is preceded by its size, so that growing can move it by hand. */
 #include "failing_heap.h"
 
+#include "kv/check.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -29,6 +31,7 @@ static void *failing_resize(struct heap *heap, void *pointer, size_t size)
         h->failed = true;
         return NULL;
     }
+    CHECK(h->limit_bytes == 0 || size <= h->limit_bytes - h->live_bytes);
     uint8_t *memory = malloc(PREFIX_BYTES + size);
     if (memory == NULL)
         return NULL;

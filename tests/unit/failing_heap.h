@@ -1,4 +1,4 @@
-/* A heap that fails where it is told to, and knows what was not given back.
+/* A heap that fails where it is told to, knows what was not given back, and may have a limit.
  *
  * A growing allocation always moves, so that a pointer kept too long is found by the sanitizer. */
 #ifndef FAILING_HEAP_H
@@ -16,6 +16,7 @@ struct failing_heap {
     bool failed; /* whether it has come to that */
     uint64_t live; /* allocations not given back */
     uint64_t live_bytes;
+    uint64_t limit_bytes; /* more of them at a time abort; 0 = no limit */
 };
 
 void failing_heap_init(struct failing_heap *h);
