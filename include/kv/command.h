@@ -91,6 +91,9 @@ void command_run(struct command_call *call);
 /* Whether it could be run as far as its name and number of words tell; if not, it has answered so. */
 bool command_is_well_formed(struct command_call *call);
 
+/* Answers that the number of words is wrong. */
+void command_refuse_arity(struct command_call *call);
+
 /* With --rmw reject: answers that the command is refused, and returns true. For those that only read
  * first with some options; COMMAND_READS_FIRST is checked before. */
 bool command_refuse_rmw(struct command_call *call);
@@ -131,12 +134,17 @@ bool command_expiry(struct command_call *call, size_t index, enum command_time t
 bool command_admits(struct command_call *call, struct bytes key, uint64_t value_bytes,
                     uint64_t expires_ms);
 
-/* Writes without asking whether it may. The bytes must not be the store's own. 0, or -ENOMEM with
- * nothing changed: not answered. */
+/* Writes without asking whether it may; what would have expired already deletes the key. The bytes
+ * must not be the store's own. 0, or -ENOMEM with nothing changed: not answered. */
 int command_put(struct command_call *call, struct bytes key, struct bytes value,
                 uint64_t expires_ms);
 
-/* Writes what a client sent, within the limits, or answers why not. Likewise. */
+/* Likewise, but answered. */
+bool command_put_or_answer(struct command_call *call, struct bytes key, struct bytes value,
+                           uint64_t expires_ms);
+
+/* Writes what a client sent, within the limits, or answers why not. The bytes must not be the
+ * store's own. */
 bool command_write(struct command_call *call, struct bytes key, struct bytes value,
                    uint64_t expires_ms);
 

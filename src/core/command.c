@@ -97,15 +97,25 @@ static void refuse_unknown(struct command_call *call)
                       name.size < 64 ? (int)name.size : 64, (const char *)name.data);
 }
 
-static void refuse_arity(struct command_call *call)
+/* How much of the usage is so in a line too: whatever follows the word that takes the rest of the line is
+ * part of that. */
+static int line_usage_bytes(const struct command *c)
+{
+    const char *end = c->usage;
+    for (unsigned words = c->rest_index; words > 0 && end[0] != 0; words--)
+        end += strcspn(end + (end[0] == ' '), " ") + (end[0] == ' ');
+    return (int)(c->rest_index > 0 ? (size_t)(end - c->usage) : strlen(c->usage));
+}
+
+void command_refuse_arity(struct command_call *call)
 {
     const struct command *c = call->command;
     char known[80], lower[COMMAND_NAME_BYTES_MAX + 1] = "";
     for (size_t i = 0; c->name[i] != 0; i++)
         lower[i] = (char)(c->name[i] >= 'A' && c->name[i] <= 'Z' ? c->name[i] | 0x20 : c->name[i]);
     snprintf(known, sizeof known, "ERR wrong number of arguments for '%s' command", lower);
-    reply_known_error(call->reply, known, "wrong number of words for %s; usage: %s%s%s", c->name,
-                      c->name, c->usage[0] == 0 ? "" : " ", c->usage);
+    reply_known_error(call->reply, known, "wrong number of words for %s; usage: %s%s%.*s", c->name,
+                      c->name, c->usage[0] == 0 ? "" : " ", line_usage_bytes(c), c->usage);
 }
 
 bool command_is_well_formed(struct command_call *call)
@@ -118,7 +128,7 @@ bool command_is_well_formed(struct command_call *call)
     size_t least = (size_t)(c->arity < 0 ? -c->arity : c->arity);
     bool fits = c->arity < 0 ? call->word_count >= least : call->word_count == least;
     if (!fits)
-        refuse_arity(call);
+        command_refuse_arity(call);
     return fits;
 }
 
@@ -176,6 +186,7 @@ void command_help(const struct command_index *index, struct buffer *out, const s
     for (size_t i = 0; i < index->count; i++) {
         const struct command *c = index->sorted[i];
         if (only == NULL || only == c)
-            buffer_printf(out, "%-14s%-32s%s\n", c->name, c->usage, c->summary);
+            buffer_printf(out, "%-13s %-31.*s %s\n", c->name, line_usage_bytes(c), c->usage,
+                          c->summary);
     }
 }

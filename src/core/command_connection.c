@@ -16,7 +16,7 @@ static void ping(struct command_call *call)
     /* On a line, a space behind PING is how people type, not an empty text. */
     bool typed = call->session->form == REPLY_LINE && call->words[call->word_count - 1].size == 0;
     if (call->word_count > 2)
-        reply_error(call->reply, "wrong number of arguments for 'ping' command");
+        command_refuse_arity(call);
     else if (call->word_count == 2 && !typed)
         reply_value(call->reply, call->words[1]);
     else
@@ -152,7 +152,7 @@ static void help(struct command_call *call)
     const struct command *only = NULL;
     struct buffer text;
     if (call->word_count > 2) {
-        reply_error(call->reply, "wrong number of arguments for 'help' command");
+        command_refuse_arity(call);
         return;
     }
     if (call->word_count == 2 && (only = command_find(index, call->words[1])) == NULL) {

@@ -118,11 +118,11 @@ static void command_run_answers_loading_but_to_what_tells_of_the_node(void **sta
 static void command_run_tells_the_usage_when_words_are_missing_or_too_many(void **state)
 {
     struct pair *p = *state;
-    static const char *const WRONG[] = {
-        "COUNT x",   "DEL",         "EXISTS",   "EXPIRE k", "EXPIRE k 1 2", "GET",
-        "GET k l",   "HELP a b",    "INFO a b", "KEYS",     "KEYS a b",     "PEERS x",
-        "PERSIST",   "PERSIST k l", "QUIT now", "SET",      "SET k",        "SETEX k",
-        "SETEX k 5", "TTL",         "TTL k l",  "WAIT",     "WAIT 1",       "WAIT 1 2 3"};
+    static const char *const WRONG[] = {"COUNT x", "DEL",         "EXISTS",   "EXPIRE k", "GET",
+                                        "GET k l", "HELP a b",    "KEYS",     "KEYS a b", "PEERS x",
+                                        "PERSIST", "PERSIST k l", "QUIT now", "SET",      "SET k",
+                                        "SETEX k", "SETEX k 5",   "TTL",      "TTL k l",  "WAIT",
+                                        "WAIT 1",  "WAIT 1 2 3"};
     for (size_t i = 0; i < sizeof WRONG / sizeof WRONG[0]; i++) {
         char expected[64];
         int name_bytes = (int)strcspn(WRONG[i], " ");
@@ -180,13 +180,14 @@ static void command_run_counts_commands(void **state)
 static void command_help_has_a_line_for_every_command(void **state)
 {
     struct pair *p = *state;
-    char reply[4096], start[16];
+    char reply[16384], start[16];
+    size_t count = p->nodes[0].node->commands.count;
     snprintf(reply, sizeof reply, "%s", pair_command(p, 0, "HELP"));
-    assert_int_equal(strtol(reply, NULL, 10), COMMAND_COUNT);
+    assert_int_equal(strtol(reply, NULL, 10), count);
     size_t lines = 0;
     for (const char *at = reply; (at = strchr(at, '\n')) != NULL; at++)
         lines++;
-    assert_int_equal(lines, COMMAND_COUNT);
+    assert_int_equal(lines, count);
     for (size_t i = 0; i < COMMAND_COUNT; i++) {
         snprintf(start, sizeof start, "\n%s ", COMMANDS[i][0]);
         assert_non_null(strstr(reply, start));
@@ -196,8 +197,9 @@ static void command_help_has_a_line_for_every_command(void **state)
 static void command_help_of_one_command_is_one_line(void **state)
 {
     struct pair *p = *state;
-    assert_true(starts_with(pair_command(p, 0, "HELP setex"),
-                            "1\nSETEX   key seconds value     store a value that expires"));
+    assert_true(
+        starts_with(pair_command(p, 0, "HELP setex"),
+                    "1\nSETEX         key seconds value               store a value that expires"));
     assert_string_equal(pair_command(p, 0, "HELP nosuch"),
                         "ERROR no such command; HELP lists the commands");
 }

@@ -22,7 +22,7 @@ BASE_LIBRARY_HEADERS = {"xxhash.h"}
 CORE_LIBRARY_HEADERS = {"uthash.h"}
 
 # What any object of base and core may call that is not defined there.
-PURE_SYMBOLS = {"memchr", "memcmp", "memcpy", "memmove", "memset", "snprintf", "strchr", "strcmp",
+PURE_SYMBOLS = {"memchr", "memcmp", "memcpy", "memmove", "memset", "snprintf", "strchr", "strcmp", "strcspn",
                 "strlen", "strncmp", "vsnprintf", "bcmp", "__stack_chk_fail",
                 "_GLOBAL_OFFSET_TABLE_"}
 # What only one of them may.

@@ -39,7 +39,7 @@ static const struct transcript TRANSCRIPTS[] = {
     {TEXT("SET a 1\r\nGET a\r"), TEXT("OK\n1\n")},
     {TEXT("WAIT 0 10\nWAIT x 1\nPERSIST a\nEXPIRE a 10\nHELP get\nHELP nosuch\n"),
      TEXT("0\nERROR WAIT takes a number of peers and milliseconds up to 4294967295\n0\n0\n1\n"
-          "GET     key                   the key's value, or NOT_FOUND\n"
+          "GET           key                             the key's value, or NOT_FOUND\n"
           "ERROR no such command; HELP lists the commands\n")},
 };
 #define TRANSCRIPT_COUNT (sizeof TRANSCRIPTS / sizeof TRANSCRIPTS[0])
