@@ -156,10 +156,9 @@ static void write_part(struct command_call *call, const struct record *old, uint
             memcpy(at + end, old->value.data + end, (size_t)size - end);
         buffer_added(&value, (size_t)size);
     }
-    if (buffer_failed(&value) ||
-        command_put(call, call->words[1], buffer_bytes(&value), old->expires_ms) != 0)
+    if (buffer_failed(&value))
         reply_error(call->reply, "out of memory; nothing was written");
-    else
+    else if (command_put_or_answer(call, call->words[1], buffer_bytes(&value), old->expires_ms))
         reply_number(call->reply, (int64_t)size);
     buffer_close(&value);
 }

@@ -147,18 +147,35 @@ bool command_admits(struct command_call *call, struct bytes key, uint64_t value_
     return true;
 }
 
+/* 1 when it was there and is deleted, 0 when it was not there, -ENOMEM. */
+static int delete_key(struct command_call *call, struct bytes key)
+{
+    struct record rec;
+    if (!command_look(call, key, &rec))
+        return 0;
+    rec = (struct record){.key = key, .tombstone = true};
+    int error = node_write(call->node, call->now, &rec);
+    if (error != 0)
+        return error;
+    call->written = rec.stamp;
+    return 1;
+}
+
 int command_put(struct command_call *call, struct bytes key, struct bytes value,
                 uint64_t expires_ms)
 {
     struct record rec = {.key = key, .value = value, .expires_ms = expires_ms};
+    /* What has expired already need not be kept, nor counted, until a sweep meets it. */
+    if (record_expired(&rec, call->now.wall_ms))
+        return delete_key(call, key) < 0 ? -ENOMEM : 0;
     int error = node_write(call->node, call->now, &rec);
     if (error == 0)
         call->written = rec.stamp;
     return error;
 }
 
-static bool put_or_answer(struct command_call *call, struct bytes key, struct bytes value,
-                          uint64_t expires_ms)
+bool command_put_or_answer(struct command_call *call, struct bytes key, struct bytes value,
+                           uint64_t expires_ms)
 {
     if (command_put(call, key, value, expires_ms) == 0)
         return true;
@@ -170,7 +187,7 @@ bool command_write(struct command_call *call, struct bytes key, struct bytes val
                    uint64_t expires_ms)
 {
     return command_admits(call, key, value.size, expires_ms) &&
-           put_or_answer(call, key, value, expires_ms);
+           command_put_or_answer(call, key, value, expires_ms);
 }
 
 bool command_copy(struct command_call *call, struct bytes bytes, struct buffer *copy)
@@ -187,24 +204,17 @@ bool command_rewrite(struct command_call *call, struct bytes key, struct bytes v
 {
     struct buffer copy;
     bool written = command_copy(call, value, &copy) &&
-                   put_or_answer(call, key, buffer_bytes(&copy), expires_ms);
+                   command_put_or_answer(call, key, buffer_bytes(&copy), expires_ms);
     buffer_close(&copy);
     return written;
 }
 
 int command_delete(struct command_call *call, struct bytes key)
 {
-    struct record rec;
-    if (!command_look(call, key, &rec))
-        return 0;
-    rec = (struct record){.key = key, .tombstone = true};
-    int error = node_write(call->node, call->now, &rec);
-    if (error != 0) {
+    int outcome = delete_key(call, key);
+    if (outcome < 0)
         reply_error(call->reply, "out of memory; a key was not deleted");
-        return error;
-    }
-    call->written = rec.stamp;
-    return 1;
+    return outcome;
 }
 
 /* --- reading ------------------------------------------------------------------------------- */

@@ -219,12 +219,9 @@ static void get_and_delete(struct command_call *call)
 static void get_and_expire(struct command_call *call, const struct record *rec, uint64_t expires_ms)
 {
     struct buffer copy;
-    if (command_copy(call, rec->value, &copy)) {
-        if (command_put(call, call->words[1], buffer_bytes(&copy), expires_ms) == 0)
-            reply_value(call->reply, buffer_bytes(&copy));
-        else
-            reply_error(call->reply, "out of memory; nothing was written");
-    }
+    if (command_copy(call, rec->value, &copy) &&
+        command_put_or_answer(call, call->words[1], buffer_bytes(&copy), expires_ms))
+        reply_value(call->reply, buffer_bytes(&copy));
     buffer_close(&copy);
 }
 
@@ -253,15 +250,13 @@ static void get_with_options(struct command_call *call)
 
 /* --- several keys -------------------------------------------------------------------------- */
 
-/* Words are key, value, key, value, … */
-static bool are_pairs(struct command_call *call, const char *known)
+/* Words are key, value, key, value, …; or it has answered that they are not. */
+static bool are_pairs(struct command_call *call)
 {
-    const struct command *c = call->command;
-    if (call->word_count % 2 == 1)
-        return true;
-    reply_known_error(call->reply, known, "wrong number of words for %s; usage: %s %s", c->name,
-                      c->name, c->usage);
-    return false;
+    bool pairs = call->word_count % 2 == 1;
+    if (!pairs)
+        command_refuse_arity(call);
+    return pairs;
 }
 
 /* All or none are written, as far as limits go: each must fit as things are. False: answered. */
@@ -284,14 +279,14 @@ static bool write_pairs(struct command_call *call)
 
 static void set_many(struct command_call *call)
 {
-    if (are_pairs(call, "ERR wrong number of arguments for 'mset' command") && write_pairs(call))
+    if (are_pairs(call) && write_pairs(call))
         reply_ok(call->reply);
 }
 
 static void set_many_new(struct command_call *call)
 {
     struct record old;
-    if (!are_pairs(call, "ERR wrong number of arguments for 'msetnx' command"))
+    if (!are_pairs(call))
         return;
     for (size_t i = 1; i < call->word_count; i += 2) {
         if (command_look(call, call->words[i], &old)) {

@@ -89,6 +89,7 @@ static void set_takes_an_expiry(void **state)
     snprintf(words, sizeof words, ":%" PRIu64, seconds);
     assert_resp(p, "EXPIRETIME k", words);
     assert_resp(p, "SET k v PXAT 1", "+OK"); /* is over */
+    assert_resp(p, "DBSIZE", ":0");
     assert_resp(p, "GET k", "$-1");
     assert_resp(p, "SET k v KEEPTTL", "+OK");
     assert_resp(p, "PTTL k", ":-1");
@@ -151,6 +152,7 @@ static void getex_changes_the_expiry_only(void **state)
     assert_resp(p, "GETEX k PERSIST", "$1\r\nv");
     assert_resp(p, "TTL k", ":-1");
     assert_resp(p, "GETEX k PXAT 1", "$1\r\nv");
+    assert_resp(p, "DBSIZE", ":0");
     assert_resp(p, "GET k", "$-1");
 }
 
