@@ -174,7 +174,7 @@ static int write_out(struct storage *s, size_t records_bytes)
 
 static int write_batch(struct storage *s, struct moment now)
 {
-    if (s->current.bytes >= s->config.segment_bytes) {
+    if (s->current.bytes >= s->current.limit) {
         int error = storage_rotate(s);
         if (error != 0 && error != -EBUSY)
             return error;
@@ -333,7 +333,7 @@ static void sync_when_due(struct storage *s, struct moment now)
 
 static void create_ahead(struct storage *s, struct moment now)
 {
-    bool half_full = s->current.bytes >= s->config.segment_bytes / 2;
+    bool half_full = s->current.bytes >= s->current.limit / 2;
     if ((half_full || s->snapshot.wanted) && !s->stopping && now.mono_ms >= s->creation_mono_ms)
         storage_create_segment(s, s->current.number + 1);
 }
@@ -369,6 +369,8 @@ void storage_step(struct storage *s, struct moment now)
     if (s->recovery.stage != RECOVERY_DONE || s->fatal || s->config.read_only)
         return;
     create_ahead(s, now);
+    if (s->ended.file != NULL) /* until that is synced, no other segment can end */
+        begin_sync(s, now);
     storage_snapshot_step(s, now);
     mark_the_stop(s, now);
 }

@@ -67,6 +67,13 @@ uint64_t storage_end_of(const struct storage_segment *segment)
     return segment->start + segment->bytes;
 }
 
+static uint64_t segment_bytes(const struct storage *s)
+{
+    uint64_t bytes = store_live_bytes(s->node->store) / STORAGE_SEGMENT_PART;
+    bytes = bytes < STORAGE_SEGMENT_BYTES_FIRST ? STORAGE_SEGMENT_BYTES_FIRST : bytes;
+    return bytes < s->config.segment_bytes ? bytes : s->config.segment_bytes;
+}
+
 void storage_create_segment(struct storage *s, uint64_t number)
 {
     char name[DISK_NAME_BYTES];
@@ -166,7 +173,8 @@ int storage_rotate(struct storage *s)
     s->current = (struct storage_segment){.file = s->next,
                                           .number = number,
                                           .start = storage_end_of(&s->current),
-                                          .bytes = SEGMENT_HEADER_BYTES};
+                                          .bytes = SEGMENT_HEADER_BYTES,
+                                          .limit = s->creation.bytes - SEGMENT_SLACK_BYTES};
     s->next = NULL;
     s->records = 0;
     return 0;
