@@ -40,6 +40,9 @@
 #define STORAGE_EVERYSEC_MS 1000u
 #define STORAGE_LAZY_MS     30000u
 
+/* With always: how long a sync may wait for writes that keep coming, turn after turn, to share it. */
+#define STORAGE_GATHER_MS 2u
+
 /* A snapshot file is synced every so many bytes, so that its end does not have to sync all of it. */
 #define STORAGE_SNAPSHOT_SYNC_BYTES (16u << 20)
 
@@ -209,6 +212,9 @@ struct storage {
     uint64_t syncing_position; /* … and up to where */
     uint64_t synced; /* position before which all is on the disk */
     uint64_t sync_mono_ms; /* when the last sync was begun */
+    bool gathering; /* a sync is due, and waits for writes that keep coming: … */
+    uint64_t gathered; /* … the end of what was written by the last turn, … */
+    uint64_t gather_mono_ms; /* … and since when */
 
     int error; /* writes fail with it: negative errno; 0 = they do not */
     uint64_t retry_mono_ms;

@@ -80,7 +80,8 @@ void storage_create_segment(struct storage *s, uint64_t number)
     if (s->creation.busy || s->next != NULL)
         return;
     storage_file_name(STORAGE_JOURNAL, number, name);
-    s->creation.bytes = s->config.segment_bytes + SEGMENT_SLACK_BYTES;
+    s->creation.bytes = segment_bytes(s) + SEGMENT_SLACK_BYTES;
+    s->creation.filled = s->config.sync == STORAGE_SYNC_ALWAYS;
     storage_begin(s, &s->creation, DISK_CREATE, name, NULL);
 }
 
