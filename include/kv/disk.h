@@ -15,7 +15,9 @@ struct disk_file; /* the implementation's */
 
 enum disk_operation {
     DISK_CREATE, /* out: file. A new one of that name, with room for `bytes`, which read as 0 as long
-                    as nothing is written; the directory is synced. -EEXIST if there is one. */
+                    as nothing is written; the directory is synced. -EEXIST if there is one. With
+                    `filled` the zeros are on the disk: a sync of what is written over them later
+                    has data to write, and nothing to say about where in the file it is. */
     DISK_SYNC, /* what was written to file before is on the disk */
     DISK_PUBLISH, /* file is synced and closed, renamed to new_name, and the directory synced */
     DISK_REMOVE, /* the file of that name, if there is one; the directory is synced */
@@ -29,6 +31,7 @@ struct disk_request {
     char name[DISK_NAME_BYTES];
     char new_name[DISK_NAME_BYTES];
     uint64_t bytes;
+    bool filled; /* see DISK_CREATE */
     struct disk_file *file;
 };
 

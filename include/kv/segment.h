@@ -38,7 +38,8 @@
  * Recovery believes marks, and never guesses from records. An end mark is the last entry of a file
  * that is complete; what follows it in the file does not count.
  *
- * A segment is preallocated: 12 zero bytes where an entry should begin are its end so far. */
+ * A segment is preallocated, with --fsync always filled with zeros: 12 zero bytes where an entry
+ * should begin are its end so far. */
 #ifndef KV_SEGMENT_H
 #define KV_SEGMENT_H
 

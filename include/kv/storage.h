@@ -24,6 +24,11 @@
 
 #define STORAGE_SEGMENT_BYTES_MIN (4u << 10)
 
+/* A segment is made as large as this part of the live data, but not smaller than the first one, nor larger
+ * than the configuration says: what is preallocated and not used yet is little, beside the data. */
+#define STORAGE_SEGMENT_PART        16u
+#define STORAGE_SEGMENT_BYTES_FIRST (1u << 20)
+
 /* Records that wait while the disk takes no writes; beyond it, peers' records are refused too. */
 #define STORAGE_BATCH_BYTES_MAX (64u << 20)
 
@@ -35,13 +40,29 @@
 #define STORAGE_EVERYSEC_MS 1000u
 #define STORAGE_LAZY_MS     30000u
 
+/* With always: how long a sync may wait for writes that keep coming, turn after turn, to share it. */
+#define STORAGE_GATHER_MS 2u
+
 /* A snapshot file is synced every so many bytes, so that its end does not have to sync all of it. */
 #define STORAGE_SNAPSHOT_SYNC_BYTES (16u << 20)
 
-/* What one step of a snapshot, and of a recovery, does about. */
+/* What one step of a snapshot does about while nobody is served, and has not been for so long. */
 #define STORAGE_SNAPSHOT_STEP_BYTES (64u << 10)
-#define STORAGE_RECOVER_STEP_BYTES  (256u << 10)
-#define STORAGE_READ_BYTES          (1u << 20)
+#define STORAGE_SNAPSHOT_IDLE_MS    20u
+
+/* While somebody is, he waits for every step: at least this, and so many times what the journal has grown
+ * by since the step before, so that the snapshot ends while the journal has grown by a part of the
+ * data. At most that, in any step. */
+#define STORAGE_SNAPSHOT_SERVING_BYTES  (8u << 10)
+#define STORAGE_SNAPSHOT_JOURNAL_TIMES  3u
+#define STORAGE_SNAPSHOT_STEP_BYTES_MAX (512u << 10)
+
+/* Growth of the journal after which it is compared with the data, as it is every tick. */
+#define STORAGE_SNAPSHOT_LOOK_BYTES (1u << 20)
+
+/* What one step of a recovery does about. */
+#define STORAGE_RECOVER_STEP_BYTES (256u << 10)
+#define STORAGE_READ_BYTES         (1u << 20)
 
 #define STORAGE_REASON_BYTES 384u
 
@@ -51,11 +72,11 @@ enum storage_sync { STORAGE_SYNC_ALWAYS, STORAGE_SYNC_EVERYSEC, STORAGE_SYNC_NO 
 
 struct storage_config {
     enum storage_sync sync;
-    uint64_t segment_bytes; /* at which a segment ends; at least STORAGE_SEGMENT_BYTES_MIN */
+    uint64_t
+        segment_bytes; /* at which a segment ends at the latest; at least STORAGE_SEGMENT_BYTES_MIN */
     uint64_t snapshot_bytes; /* journal beyond which a snapshot is made, … */
     uint32_t snapshot_percent; /* … if it and the last one are also so much of the live data */
-    uint32_t
-        snapshot_step_bytes; /* what a turn does about of one; 0 = STORAGE_SNAPSHOT_STEP_BYTES */
+    uint32_t snapshot_step_bytes; /* what a turn does about of one; 0 = as STORAGE_SNAPSHOT_… say */
     bool expects_peers; /* who may bring back what damage has cost */
     bool salvage; /* serve what can be read, damaged or not */
     bool read_only; /* --check: nothing is changed */
@@ -78,6 +99,7 @@ struct storage_segment {
     uint64_t number;
     uint64_t start; /* position of its first byte */
     uint64_t bytes; /* written */
+    uint64_t limit; /* of these; it ends there, or as soon as the next one can be begun */
 };
 
 enum recovery_stage {
@@ -148,6 +170,10 @@ struct storage_snapshot {
     uint64_t position; /* … and of that one's first byte */
     uint64_t offset; /* of what was written */
     uint64_t synced; /* of that */
+    uint64_t looked; /* the journal's end, when it was last compared with the data */
+    /* As of the last step: what was served, and the journal's end; and when either last changed. */
+    uint64_t commands, journal_end;
+    uint64_t served_mono_ms;
     struct buffer out;
     struct disk_request request;
     uint64_t retry_mono_ms; /* not before */
@@ -186,6 +212,9 @@ struct storage {
     uint64_t syncing_position; /* … and up to where */
     uint64_t synced; /* position before which all is on the disk */
     uint64_t sync_mono_ms; /* when the last sync was begun */
+    bool gathering; /* a sync is due, and waits for writes that keep coming: … */
+    uint64_t gathered; /* … the end of what was written by the last turn, … */
+    uint64_t gather_mono_ms; /* … and since when */
 
     int error; /* writes fail with it: negative errno; 0 = they do not */
     uint64_t retry_mono_ms;

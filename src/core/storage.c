@@ -174,7 +174,7 @@ static int write_out(struct storage *s, size_t records_bytes)
 
 static int write_batch(struct storage *s, struct moment now)
 {
-    if (s->current.bytes >= s->config.segment_bytes) {
+    if (s->current.bytes >= s->current.limit) {
         int error = storage_rotate(s);
         if (error != 0 && error != -EBUSY)
             return error;
@@ -223,6 +223,7 @@ static void begin_sync(struct storage *s, struct moment now)
 {
     if (s->sync.busy || s->fatal)
         return;
+    s->gathering = false;
     if (MUTATED(ENDED_NOT_SYNCED))
         close_file(s, &s->ended.file);
     s->syncing_ended = s->ended.file != NULL;
@@ -266,8 +267,27 @@ static void sync_done(struct storage *s, int status, struct moment now)
         notice_add(&s->node->notices, NOTICE_WARN,
                    "out of memory: what the last sync made durable is told with the next one");
     s->node->acks_arrived = true; /* replies may have waited for it */
-    if (s->config.sync == STORAGE_SYNC_ALWAYS || s->ended.file != NULL)
+    if (s->ended.file != NULL)
         begin_sync(s, now);
+}
+
+/* With always, once a turn: a sync waits as long as turn after turn brings writes, so that it serves all
+ * of them. Clients that wait for their replies before they write again would else settle into two
+ * halves, each writing while the other's sync is under way: twice the syncs, for half as many each. */
+static void sync_when_gathered(struct storage *s, struct moment now)
+{
+    uint64_t end = storage_end_of(&s->current);
+    if (s->config.sync != STORAGE_SYNC_ALWAYS || s->sync.busy || end == s->synced)
+        return;
+    if (s->gathering &&
+        (end == s->gathered || now.mono_ms - s->gather_mono_ms >= STORAGE_GATHER_MS)) {
+        begin_sync(s, now);
+        return;
+    }
+    if (!s->gathering)
+        s->gather_mono_ms = now.mono_ms;
+    s->gathering = true;
+    s->gathered = end;
 }
 
 /* --- what is due --------------------------------------------------------------------------- */
@@ -282,8 +302,6 @@ int storage_flush(struct storage *s, struct moment now)
     if (MUTATED(WRITTEN_AFTER_REPLY) && now.mono_ms - s->mark_mono_ms < MARK_ALONE_MS)
         return 0;
     note_outcome(s, write_batch(s, now), now);
-    if (s->error == 0 && s->config.sync == STORAGE_SYNC_ALWAYS)
-        begin_sync(s, now);
     return s->error;
 }
 
@@ -333,7 +351,7 @@ static void sync_when_due(struct storage *s, struct moment now)
 
 static void create_ahead(struct storage *s, struct moment now)
 {
-    bool half_full = s->current.bytes >= s->config.segment_bytes / 2;
+    bool half_full = s->current.bytes >= s->current.limit / 2;
     if ((half_full || s->snapshot.wanted) && !s->stopping && now.mono_ms >= s->creation_mono_ms)
         storage_create_segment(s, s->current.number + 1);
 }
@@ -368,14 +386,17 @@ void storage_step(struct storage *s, struct moment now)
 {
     if (s->recovery.stage != RECOVERY_DONE || s->fatal || s->config.read_only)
         return;
+    sync_when_gathered(s, now);
     create_ahead(s, now);
+    if (s->ended.file != NULL) /* until that is synced, no other segment can end */
+        begin_sync(s, now);
     storage_snapshot_step(s, now);
     mark_the_stop(s, now);
 }
 
 bool storage_is_busy(const struct storage *s)
 {
-    return s->recovery.stage == RECOVERY_DONE && storage_snapshot_is_busy(s);
+    return s->recovery.stage == RECOVERY_DONE && (s->gathering || storage_snapshot_is_busy(s));
 }
 
 void storage_done(struct storage *s, struct disk_request *r, int status, struct moment now)

@@ -67,13 +67,21 @@ uint64_t storage_end_of(const struct storage_segment *segment)
     return segment->start + segment->bytes;
 }
 
+static uint64_t segment_bytes(const struct storage *s)
+{
+    uint64_t bytes = store_live_bytes(s->node->store) / STORAGE_SEGMENT_PART;
+    bytes = bytes < STORAGE_SEGMENT_BYTES_FIRST ? STORAGE_SEGMENT_BYTES_FIRST : bytes;
+    return bytes < s->config.segment_bytes ? bytes : s->config.segment_bytes;
+}
+
 void storage_create_segment(struct storage *s, uint64_t number)
 {
     char name[DISK_NAME_BYTES];
     if (s->creation.busy || s->next != NULL)
         return;
     storage_file_name(STORAGE_JOURNAL, number, name);
-    s->creation.bytes = s->config.segment_bytes + SEGMENT_SLACK_BYTES;
+    s->creation.bytes = segment_bytes(s) + SEGMENT_SLACK_BYTES;
+    s->creation.filled = s->config.sync == STORAGE_SYNC_ALWAYS;
     storage_begin(s, &s->creation, DISK_CREATE, name, NULL);
 }
 
@@ -166,7 +174,8 @@ int storage_rotate(struct storage *s)
     s->current = (struct storage_segment){.file = s->next,
                                           .number = number,
                                           .start = storage_end_of(&s->current),
-                                          .bytes = SEGMENT_HEADER_BYTES};
+                                          .bytes = SEGMENT_HEADER_BYTES,
+                                          .limit = s->creation.bytes - SEGMENT_SLACK_BYTES};
     s->next = NULL;
     s->records = 0;
     return 0;

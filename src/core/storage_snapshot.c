@@ -117,6 +117,8 @@ static void begin_walk(struct storage *s)
                                     .created_ms = p->begun.wall_ms,
                                     .origin = s->node->config.origin};
     p->file = p->request.file;
+    p->commands = s->node->counters.commands;
+    p->journal_end = storage_end_of(&s->current);
     snapshot_scan_begin(&p->scan, s->node, &header);
     p->stage = SNAPSHOT_WRITING;
 }
@@ -133,12 +135,32 @@ static void publish(struct storage *s)
     storage_begin(s, &p->request, DISK_PUBLISH, name, new_name);
 }
 
+/* What this turn does about. */
+static uint64_t step_bytes(struct storage *s, struct moment now)
+{
+    struct storage_snapshot *p = &s->snapshot;
+    uint64_t commands = s->node->counters.commands, end = storage_end_of(&s->current);
+    uint64_t wanted = (end - p->journal_end) * STORAGE_SNAPSHOT_JOURNAL_TIMES;
+    if (commands != p->commands || end != p->journal_end)
+        p->served_mono_ms = now.mono_ms;
+    p->commands = commands;
+    p->journal_end = end;
+    if (s->config.snapshot_step_bytes != 0)
+        return s->config.snapshot_step_bytes;
+    if (now.mono_ms - p->served_mono_ms >= STORAGE_SNAPSHOT_IDLE_MS)
+        return STORAGE_SNAPSHOT_STEP_BYTES;
+    if (wanted < STORAGE_SNAPSHOT_SERVING_BYTES)
+        return STORAGE_SNAPSHOT_SERVING_BYTES;
+    return wanted < STORAGE_SNAPSHOT_STEP_BYTES_MAX ? wanted : STORAGE_SNAPSHOT_STEP_BYTES_MAX;
+}
+
 static void write_slice(struct storage *s, struct moment now)
 {
     struct storage_snapshot *p = &s->snapshot;
-    uint32_t bytes = s->config.snapshot_step_bytes == 0 ? STORAGE_SNAPSHOT_STEP_BYTES
-                                                        : s->config.snapshot_step_bytes;
-    bool more = snapshot_scan_read(&p->scan, bytes, &p->out);
+    uint64_t bytes = step_bytes(s, now);
+    bool more = true;
+    while (more && buffer_size(&p->out) < bytes && !buffer_failed(&p->out))
+        more = snapshot_scan_read(&p->scan, bytes - buffer_size(&p->out), &p->out);
     int error = buffer_failed(&p->out)
                     ? -ENOMEM
                     : storage_write_all(s, p->file, p->offset, buffer_bytes(&p->out));
@@ -259,10 +281,26 @@ bool storage_snapshot_done(struct storage *s, struct disk_request *r, int status
     return true;
 }
 
+void storage_snapshot_tick(struct storage *s, struct moment now)
+{
+    struct storage_snapshot *p = &s->snapshot;
+    p->looked = storage_end_of(&s->current);
+    uint64_t journal = storage_journal_bytes(s);
+    /* Of the whole directory: the next snapshot is made beside all that is there. */
+    uint64_t all = journal + storage_snapshot_bytes(s);
+    uint64_t live = store_live_bytes(s->node->store);
+    if (p->stage == SNAPSHOT_IDLE && !p->wanted && !s->stopping && s->error == 0 &&
+        now.mono_ms >= p->retry_mono_ms && journal > s->config.snapshot_bytes &&
+        all > live / 100 * s->config.snapshot_percent)
+        p->wanted = true;
+}
+
 void storage_snapshot_step(struct storage *s, struct moment now)
 {
     switch (s->snapshot.stage) {
     case SNAPSHOT_IDLE:
+        if (storage_end_of(&s->current) - s->snapshot.looked >= STORAGE_SNAPSHOT_LOOK_BYTES)
+            storage_snapshot_tick(s, now);
         begin(s, now);
         break;
     case SNAPSHOT_WRITING:
@@ -286,17 +324,4 @@ bool storage_snapshot_is_busy(const struct storage *s)
 {
     return s->snapshot.stage == SNAPSHOT_WRITING ||
            (s->snapshot.stage == SNAPSHOT_CLEANING && may_clean(s));
-}
-
-void storage_snapshot_tick(struct storage *s, struct moment now)
-{
-    struct storage_snapshot *p = &s->snapshot;
-    uint64_t journal = storage_journal_bytes(s);
-    /* Of the whole directory: the next snapshot is made beside all that is there. */
-    uint64_t all = journal + storage_snapshot_bytes(s);
-    uint64_t live = store_live_bytes(s->node->store);
-    if (p->stage == SNAPSHOT_IDLE && !p->wanted && !s->stopping && s->error == 0 &&
-        now.mono_ms >= p->retry_mono_ms && journal > s->config.snapshot_bytes &&
-        all > live / 100 * s->config.snapshot_percent)
-        p->wanted = true;
 }

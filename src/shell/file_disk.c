@@ -15,6 +15,10 @@
 #define DIRECTORY_MODE 0750
 #define FILE_MODE      0640
 
+/* A file is filled in writes of so much, with a sync after so much. */
+#define FILL_BYTES      (64u << 10)
+#define FILL_SYNC_BYTES (1u << 20)
+
 struct disk_file {
     int fd;
 };
@@ -167,6 +171,29 @@ static int preallocate(int fd, uint64_t bytes)
     return result == 0 || errno == EOPNOTSUPP || errno == ENOSYS ? 0 : -errno;
 }
 
+/* In pieces that are synced each, so that a sync which somebody waits for never waits for more. */
+static int fill_with_zeros(int fd, uint64_t bytes)
+{
+    static const uint8_t zeros[FILL_BYTES];
+    uint64_t unsynced = 0;
+    for (uint64_t at = 0; at < bytes;) {
+        size_t left = bytes - at < sizeof zeros ? (size_t)(bytes - at) : sizeof zeros;
+        ssize_t written = pwrite(fd, zeros, left, (off_t)at);
+        if (written < 0 && errno == EINTR)
+            continue;
+        if (written <= 0)
+            return written < 0 ? -errno : -EIO;
+        at += (uint64_t)written;
+        unsynced += (uint64_t)written;
+        if (unsynced >= FILL_SYNC_BYTES || at == bytes) {
+            if (fdatasync(fd) != 0)
+                return -errno;
+            unsynced = 0;
+        }
+    }
+    return 0;
+}
+
 static int create(struct file_disk *d, struct disk_request *r)
 {
     if (r->file == NULL)
@@ -175,6 +202,8 @@ static int create(struct file_disk *d, struct disk_request *r)
     if (fd < 0)
         return -errno;
     int error = preallocate(fd, r->bytes);
+    if (error == 0 && r->filled)
+        error = fill_with_zeros(fd, r->bytes);
     if (error == 0)
         error = outcome(fsync(d->directory));
     if (error != 0) {

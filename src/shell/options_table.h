@@ -49,11 +49,11 @@ enum option_kind {
     X(FSYNC, "fsync", CHOICE, 0, 0, OPTION_AT(fsync), "everysec", "always|everysec|no",            \
       "when writes are synced: before the reply, or each second")                                  \
     X(SEGMENT_SIZE, "segment-size", SIZE, 64 * OPTIONS_KIB, OPTIONS_TIB, OPTION_AT(segment_bytes), \
-      "64MiB", "SIZE", "one file of the journal in --data-dir")                                    \
+      "64MiB", "SIZE", "the largest file of the journal in --data-dir")                            \
     X(SNAPSHOT_SIZE, "snapshot-size", SIZE, 64 * OPTIONS_KIB, OPTIONS_TIB,                         \
-      OPTION_AT(snapshot_bytes), "64MiB", "SIZE",                                                  \
+      OPTION_AT(snapshot_bytes), "8MiB", "SIZE",                                                   \
       "a snapshot replaces a journal of more than this …")                                         \
-    X(SNAPSHOT_PERCENT, "snapshot-percent", NUMBER, 0, 100000, OPTION_AT(snapshot_percent), "200", \
+    X(SNAPSHOT_PERCENT, "snapshot-percent", NUMBER, 0, 100000, OPTION_AT(snapshot_percent), "150", \
       "N", "… that, with the last one, is over N percent of the live data")                        \
     X(BACKUP_DIR, "backup-dir", PATH, 0, 0, OPTION_AT(backup_dir), NULL, "PATH",                   \
       "directory of periodic backups (default: none are made)")                                    \

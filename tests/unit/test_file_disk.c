@@ -1,4 +1,5 @@
 /* The disk on real files: a directory of its own, and a loop that runs until its requests are done. */
+#define _GNU_SOURCE /* SEEK_HOLE */
 #include "file_disk.h"
 
 #include "kv/check.h"
@@ -100,6 +101,23 @@ static void create_gives_a_file_of_zeros_with_that_room(void **state)
     assert_true(bytes_are_zero(bytes_of(bytes, sizeof bytes)));
     assert_int_equal(d->read(d, r.file, 99996, bytes, sizeof bytes), 4);
     assert_int_equal(d->read(d, r.file, 100000, bytes, sizeof bytes), 0);
+    d->close(d, r.file);
+}
+
+/* What was only preallocated counts as a hole, where the file system can tell. */
+static void create_fills_a_file_whose_zeros_are_to_be_on_the_disk(void **state)
+{
+    struct fixture *f = *state;
+    struct disk *d = &f->disk.disk;
+    struct disk_request r = {.bytes = (3u << 20) + 77, .filled = true};
+    char path[256];
+    assert_int_equal(request(f, &r, DISK_CREATE, "a", ""), 0);
+    assert_int_equal(size_of(f, "a"), r.bytes);
+    snprintf(path, sizeof path, "%s/a", f->path);
+    int fd = open(path, O_RDONLY);
+    assert_true(fd >= 0);
+    assert_int_equal(lseek(fd, 0, SEEK_HOLE), r.bytes);
+    close(fd);
     d->close(d, r.file);
 }
 
@@ -282,6 +300,7 @@ int main(void)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
     const struct CMUnitTest tests[] = {
         TEST(create_gives_a_file_of_zeros_with_that_room),
+        TEST(create_fills_a_file_whose_zeros_are_to_be_on_the_disk),
         TEST(create_refuses_a_name_that_is_there),
         TEST(create_without_room_leaves_no_file),
         TEST(what_is_written_can_be_read_synced_and_cut),

@@ -17,8 +17,8 @@ static void options_parse_gives_every_option_its_default(void **state)
     assert_string_equal(o->data_dir, "");
     assert_int_equal(o->fsync, STORAGE_SYNC_EVERYSEC);
     assert_int_equal(o->segment_bytes, 64 * MIB);
-    assert_int_equal(o->snapshot_bytes, 64 * MIB);
-    assert_int_equal(o->snapshot_percent, 200);
+    assert_int_equal(o->snapshot_bytes, 8 * MIB);
+    assert_int_equal(o->snapshot_percent, 150);
     assert_string_equal(o->check, "");
     assert_false(o->salvage || o->repair_tail);
     assert_int_equal(o->min_acks, 0);
@@ -316,7 +316,7 @@ static void options_print_help_shows_each_option_with_its_default(void **state)
         "--segment-size SIZE",
         "--snapshot-size SIZE",
         "--snapshot-percent N",
-        "[200]",
+        "[150]",
         "--salvage ",
         "--check PATH",
         "--repair-tail ",

@@ -57,6 +57,18 @@ static void storage_writes_each_batch_with_a_mark_behind_it(void **state)
     stored_close(&t);
 }
 
+/* The first turn writes, the second brings nothing new: then the sync begins. */
+static void begin_sync(struct stored *t)
+{
+    uint64_t syncs = t->storage->syncs;
+    stored_turn(t);
+    assert_int_equal(t->storage->syncs, syncs);
+    assert_true(storage_is_busy(t->storage)); /* the next turn comes at once */
+    stored_turn(t);
+    assert_int_equal(t->storage->syncs, syncs + 1);
+    assert_false(storage_is_busy(t->storage));
+}
+
 static void storage_holds_replies_under_always_until_one_sync_releases_all(void **state)
 {
     (void)state;
@@ -66,7 +78,7 @@ static void storage_holds_replies_under_always_until_one_sync_releases_all(void 
     uint64_t syncs = t.storage->syncs;
     for (int i = 0; i < 3; i++)
         send(&t, &clients[i], "SET a b\n");
-    stored_turn(&t);
+    begin_sync(&t);
     node_release(t.node, t.now);
     for (int i = 0; i < 3; i++)
         assert_replied(&clients[i], "");
@@ -87,18 +99,54 @@ static void storage_writes_under_way_during_a_sync_wait_for_the_next(void **stat
     struct session first, second;
     start(&t, STORAGE_SYNC_ALWAYS);
     send(&t, &first, "SET a 1\n");
-    stored_turn(&t);
+    begin_sync(&t);
     send(&t, &second, "SET a 2\n");
     stored_turn(&t);
     assert_true(stored_finish(&t));
     node_release(t.node, t.now);
     assert_replied(&first, "OK\n");
     assert_replied(&second, "");
+    begin_sync(&t);
     assert_true(stored_finish(&t));
     node_release(t.node, t.now);
     assert_replied(&second, "OK\n");
     session_close(&first);
     session_close(&second);
+    stored_close(&t);
+}
+
+static void storage_lets_writes_of_turn_after_turn_share_a_sync(void **state)
+{
+    (void)state;
+    struct stored t;
+    start(&t, STORAGE_SYNC_ALWAYS);
+    uint64_t syncs = t.storage->syncs;
+    for (uint32_t i = 0; i < 10; i++) {
+        stored_write(&t, i % STORED_KEYS);
+        stored_turn(&t);
+        assert_int_equal(t.storage->syncs, syncs);
+    }
+    stored_turn(&t);
+    assert_int_equal(t.storage->syncs, syncs + 1);
+    assert_true(stored_finish(&t));
+    for (uint32_t i = 0; i < 10; i++)
+        assert_true(node_is_durable(t.node, t.writes[i].stamp));
+    stored_close(&t);
+}
+
+static void storage_waits_no_longer_for_writes_that_keep_coming(void **state)
+{
+    (void)state;
+    struct stored t;
+    start(&t, STORAGE_SYNC_ALWAYS);
+    uint64_t syncs = t.storage->syncs;
+    for (uint32_t ms = 0; ms <= STORAGE_GATHER_MS; ms++) {
+        assert_int_equal(t.storage->syncs, syncs);
+        stored_write(&t, 0);
+        stored_turn(&t);
+        t.now.mono_ms++;
+    }
+    assert_int_equal(t.storage->syncs, syncs + 1);
     stored_close(&t);
 }
 
@@ -412,6 +460,8 @@ int main(void)
         cmocka_unit_test(storage_writes_each_batch_with_a_mark_behind_it),
         cmocka_unit_test(storage_holds_replies_under_always_until_one_sync_releases_all),
         cmocka_unit_test(storage_writes_under_way_during_a_sync_wait_for_the_next),
+        cmocka_unit_test(storage_lets_writes_of_turn_after_turn_share_a_sync),
+        cmocka_unit_test(storage_waits_no_longer_for_writes_that_keep_coming),
         cmocka_unit_test(storage_syncs_every_second_under_everysec_and_rarely_under_no),
         cmocka_unit_test(
             storage_keeps_everything_synced_through_a_power_cut_and_all_through_a_kill),

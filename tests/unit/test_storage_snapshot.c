@@ -23,8 +23,8 @@ static void write_some(struct stored *t, uint32_t count)
     }
 }
 
-/* Values of a kilobyte, so that a walk takes many slices. */
-static void write_many(struct stored *t, uint32_t count, char fill)
+/* Values of a kilobyte, so that a walk takes many slices. Nothing is flushed. */
+static void put_many(struct stored *t, uint32_t count, char fill)
 {
     char key[16], value[1024];
     memset(value, fill, sizeof value);
@@ -33,6 +33,11 @@ static void write_many(struct stored *t, uint32_t count, char fill)
         struct record rec = {.key = bytes_text(key), .value = bytes_of(value, sizeof value)};
         assert_int_equal(node_write(t->node, t->now, &rec), 0);
     }
+}
+
+static void write_many(struct stored *t, uint32_t count, char fill)
+{
+    put_many(t, count, fill);
     stored_turn(t);
 }
 
@@ -105,6 +110,88 @@ static void storage_snapshot_is_made_while_writes_go_on(void **state)
     assert_in_range(slices, 5, 1000);
     assert_comes_back(&t, MEMORY_KILL);
     assert_comes_back(&t, MEMORY_POWER_CUT_LOSES);
+    stored_close(&t);
+}
+
+/* What the next turn writes of the snapshot. */
+static uint64_t step_of(struct stored *t)
+{
+    uint64_t before = t->storage->snapshot.offset;
+    stored_turn(t);
+    return t->storage->snapshot.offset - before;
+}
+
+static void storage_snapshot_takes_small_steps_while_somebody_is_served(void **state)
+{
+    (void)state;
+    struct stored t;
+    const uint64_t record = 1024 + 64;
+    start(&t);
+    write_many(&t, 3000, 'a');
+    stored_settle(&t);
+    assert_int_equal(storage_snapshot(t.storage), 0);
+    while (t.storage->snapshot.offset == 0) {
+        stored_turn(&t);
+        stored_finish(&t);
+    }
+    for (uint32_t i = 0; i < 20; i++) {
+        t.node->counters.commands++; /* reads, say */
+        assert_in_range(step_of(&t), STORAGE_SNAPSHOT_SERVING_BYTES,
+                        STORAGE_SNAPSHOT_SERVING_BYTES + record);
+    }
+    /* Not at full speed in each turn that happens to bring nothing. */
+    t.now.mono_ms += STORAGE_SNAPSHOT_IDLE_MS - 1;
+    assert_in_range(step_of(&t), 1, STORAGE_SNAPSHOT_SERVING_BYTES + record);
+    t.now.mono_ms++;
+    assert_in_range(step_of(&t), STORAGE_SNAPSHOT_STEP_BYTES, STORAGE_SNAPSHOT_STEP_BYTES + record);
+    /* It gains on the journal, whoever writes that; but within a bound. */
+    uint64_t journal = t.storage->current.bytes;
+    put_many(&t, 20, 'b');
+    uint64_t step = step_of(&t), grown = t.storage->current.bytes - journal;
+    assert_in_range(grown, 20 * 1024, 30 * 1024);
+    assert_in_range(step, STORAGE_SNAPSHOT_JOURNAL_TIMES * grown,
+                    STORAGE_SNAPSHOT_JOURNAL_TIMES * grown + record);
+    put_many(&t, 500, 'c');
+    assert_in_range(step_of(&t), STORAGE_SNAPSHOT_STEP_BYTES_MAX,
+                    STORAGE_SNAPSHOT_STEP_BYTES_MAX + record);
+    stored_close(&t);
+}
+
+/* The room that a segment was made with. */
+static uint64_t room_of(const struct stored *t, unsigned number)
+{
+    const struct memory_file *f = stored_file(t, "journal", number);
+    assert_non_null(f);
+    return f->now.size;
+}
+
+static void storage_segments_grow_with_the_data(void **state)
+{
+    (void)state;
+    struct stored t;
+    const uint64_t slack = 64u << 10;
+    stored_open(&t, STORAGE_SYNC_ALWAYS);
+    t.config.segment_bytes = 2u << 20;
+    assert_int_equal(stored_start(&t), 0);
+    stored_settle(&t);
+    assert_int_equal(room_of(&t, 1), STORAGE_SEGMENT_BYTES_FIRST + slack);
+    put_many(&t, 21000, 'a'); /* 22 MB: a sixteenth is between the first and the largest */
+    stored_settle(&t);
+    write_many(&t, 100, 'b'); /* in a segment that was made when there was nothing yet */
+    stored_settle(&t);
+    uint64_t part = store_live_bytes(t.node->store) / STORAGE_SEGMENT_PART;
+    for (uint32_t i = 0; i < 20; i++) {
+        write_many(&t, 100, 'b');
+        stored_settle(&t);
+    }
+    assert_int_equal(room_of(&t, (unsigned)t.storage->current.number), part + slack);
+    put_many(&t, 42000, 'c');
+    stored_settle(&t);
+    for (uint32_t i = 0; i < 40; i++) {
+        write_many(&t, 100, 'd');
+        stored_settle(&t);
+    }
+    assert_int_equal(room_of(&t, (unsigned)t.storage->current.number), (2u << 20) + slack);
     stored_close(&t);
 }
 
@@ -192,7 +279,8 @@ static void storage_snapshot_whose_sync_fails_is_given_up_and_the_node_goes_on(v
     (void)state;
     struct stored t;
     start(&t);
-    write_some(&t, 3);
+    t.storage->config.snapshot_step_bytes = 1; /* the segments' syncs end meanwhile */
+    write_some(&t, 10);
     assert_int_equal(storage_snapshot(t.storage), 0);
     turns_until(&t, SNAPSHOT_PUBLISHING);
     assert_false(t.storage->sync.busy); /* the next sync is the snapshot's */
@@ -346,6 +434,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(storage_snapshot_replaces_the_segments_before_it),
         cmocka_unit_test(storage_snapshot_is_made_while_writes_go_on),
+        cmocka_unit_test(storage_snapshot_takes_small_steps_while_somebody_is_served),
+        cmocka_unit_test(storage_segments_grow_with_the_data),
         cmocka_unit_test(storage_snapshot_begins_when_the_journal_has_outgrown_the_data),
         cmocka_unit_test(storage_snapshot_is_one_at_a_time_and_none_before_the_node_is_refilled),
         cmocka_unit_test(storage_snapshot_without_space_is_given_up_and_made_later),
