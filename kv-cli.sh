@@ -294,7 +294,7 @@ node_info() { # NODE: sets INFO to the fields of its INFO reply; false if it giv
 status_row() { # NODE: its row, fields parted by tabs
     local state=up
     if node_info "$1"; then
-        [[ ${INFO[loading]-} != yes ]] || state=loading
+        [[ ${INFO[loading]-} != 1 ]] || state=loading
         [[ ${INFO[refilling]-} != yes ]] || state=refilling
         printf '%s\t' "$1" "${ADDR[$1]}" "$state" "${INFO[keys]}" \
             "${INFO[peers_linked]}/${INFO[peers_expected]}" "${INFO[lag_ms]} ms" "${INFO[version]}"

@@ -71,8 +71,8 @@ static void print_memory(const struct subject *s, struct buffer *out)
     buffer_printf(out, "maxmemory:%" PRIu64 "\n", n->config.max_memory_bytes);
     print_human(out, "maxmemory_human", n->config.max_memory_bytes);
     buffer_append_text(out, "maxmemory_policy:noeviction\n");
-    buffer_printf(out, "mem_fragmentation_ratio:%.2f\n",
-                  used == 0 ? 0 : (double)resident / (double)used);
+    if (used > 0)
+        buffer_printf(out, "mem_fragmentation_ratio:%.2f\n", (double)resident / (double)used);
 }
 
 static void print_persistence(const struct subject *s, struct buffer *out)

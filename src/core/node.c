@@ -302,7 +302,9 @@ static void release_overdue(struct node *n, struct moment now)
 /* By turns of the loop, however much there is. */
 static void sweep(struct node *n, struct moment now)
 {
+    uint64_t live = store_live_count(n->store);
     bool more = store_expire(n->store, now.wall_ms, EXPIRE_ENTRIES);
+    n->counters.expired += live - store_live_count(n->store);
     more = node_collect(n, now) || more;
     n->sweep_mono_ms = more ? now.mono_ms + NODE_SWEEP_MS : 0;
 }

@@ -231,6 +231,11 @@ class Clock:
                 "FAKETIME_CACHE_DURATION": "1", "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
 
 
+def fields(lines):
+    """The lines name:value of INFO; the others are titles of sections, or empty."""
+    return dict(line.split(":", 1) for line in lines if ":" in line)
+
+
 class Node:
     """One simple-kv process. Keyword options become flags: min_acks=1 is --min-acks 1, and
     salvage=True is --salvage."""
@@ -377,7 +382,7 @@ class Node:
         return self._talk(lambda conn: conn.lines(*words))
 
     def info(self):
-        return dict(line.split(":", 1) for line in self.lines("INFO"))
+        return fields(self.lines("INFO"))
 
     def number(self, field):
         return int(self.info()[field])

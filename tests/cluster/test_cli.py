@@ -329,10 +329,11 @@ def test_status_tells_another_program_from_a_node():
     assert b"not simple-kv" in done.stdout
 
 
-@pytest.mark.parametrize("state", ["loading", "refilling"])
-def test_status_is_1_when_a_node_does_not_serve_yet(state):
+@pytest.mark.parametrize("state, field", [("loading", b"loading:1"),
+                                          ("refilling", b"loading:1\nrefilling:yes")])
+def test_status_is_1_when_a_node_does_not_serve_yet(state, field):
     info = [b"version:0.1.0", b"keys:7", b"peers_linked:0", b"peers_expected:2", b"lag_ms:0",
-            b"digest:00", state.encode() + b":yes"]
+            b"digest:00", *field.split()]
     with answering(b"%d\n%s\n+OK\n" % (len(info), b"\n".join(info))) as nodes:
         done = Cli(nodes)("status")
     table, summary = rows(done.stdout)

@@ -19,7 +19,7 @@ from collections import Counter
 import pytest
 
 from disktest import CALLS, TINY, Faults, Ledger, Writer, file_number, names, ready, restarted
-from kvtest import SLOWNESS, eventually
+from kvtest import SLOWNESS, eventually, fields
 
 ROUNDS = int(os.environ.get("KV_CRASH_ROUNDS", "40"))
 SEED = int(os.environ.get("KV_CRASH_SEED", random.SystemRandom().randrange(1 << 32)))
@@ -127,7 +127,7 @@ def workload(node, ledger):
 def snapshot_is_over(node, conn):
     if not node.running:
         raise RuntimeError(f"{node.name} was killed")
-    info = dict(line.split(":", 1) for line in conn.lines("INFO"))
+    info = fields(conn.lines("INFO"))
     return int(info["snapshots"]) > 0 and info["snapshot_running"] == "no"
 
 

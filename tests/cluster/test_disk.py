@@ -205,7 +205,7 @@ def test_starts_leave_little_behind(kv, tmp_path):
 def test_a_node_in_memory_has_no_snapshots(kv):
     node = kv.node()
     assert "no --data-dir" in node.cmd("SNAPSHOT") and node.cmd("LASTSAVE") == "0"
-    assert (node.info()["data_dir"], node.info()["loading"]) == ("no", "no")
+    assert (node.info()["data_dir"], node.info()["loading"]) == ("no", "0")
 
 
 # --- the directory --------------------------------------------------------------------------------
@@ -302,9 +302,9 @@ def test_peers_are_dialled_when_the_data_is_read_and_not_before(kv, tmp_path):
 
     def look():
         linked, info = second.info()["peers_linked"], first.info()
-        if info["loading"] == "yes":
+        if info["loading"] == "1":
             seen.add((linked, info["peers_linked"], first.peers()[0]["state"]))
-        return info["loading"] == "no"
+        return info["loading"] == "0"
     eventually(look, 60, "it has read its data")
     assert seen == {("0", "0", "connecting")}
     eventually(lambda: first.number("peers_linked") == 1, 3, "they are linked at once")
@@ -487,7 +487,7 @@ def test_a_damaged_node_serves_nobody_before_its_peers_have_refilled_it(kv, tmp_
     second.stop()
     flip(segments(tmp_path / "a")[0], 1000)
     first.start()
-    eventually(lambda: first.info()["loading"] == "no", 20, "it has read what it has")
+    eventually(lambda: first.info()["loading_percent"] == "100", 20, "it has read what it has")
     assert first.cmd("GET", "k0") == ("ERROR LOADING this node is being refilled by its peers "
                                       "after damage to its disk (PEERS shows them)")
     assert (first.info()["refilling"], first.info()["ready"]) == ("yes", "no")

@@ -205,7 +205,7 @@ def info(node):
 
 
 def fields(lines):
-    return dict(line.split(":", 1) for line in lines)
+    return dict(line.split(":", 1) for line in lines if ":" in line)
 
 
 def ask_inside(node, *commands):
