@@ -173,6 +173,26 @@ static void flushall_leaves_a_tombstone_for_every_key(void **state)
     assert_resp(p, "EXISTS key7", ":0");
 }
 
+static void flushall_deletes_on_every_node(void **state)
+{
+    (void)state;
+    struct pair p;
+    char line[80];
+    pair_open(&p, 2);
+    pair_start_all(&p);
+    for (int i = 0; i < 500; i++) {
+        snprintf(line, sizeof line, "SET key%d %040d", i, i); /* a tombstone is smaller */
+        pair_command(&p, (uint32_t)i % 2, line);
+    }
+    pair_run(&p, 2000);
+    assert_string_equal(pair_command(&p, 1, "COUNT"), "500");
+    assert_string_equal(pair_command(&p, 0, "FLUSHALL"), "OK");
+    pair_run(&p, 2000);
+    assert_string_equal(pair_command(&p, 1, "COUNT"), "0");
+    assert_true(pair_is_equal(&p));
+    pair_close(&p);
+}
+
 /* --- OBJECT and MEMORY --------------------------------------------------------------------- */
 
 static void object_tells_of_a_value(void **state)
@@ -242,6 +262,7 @@ int main(void)
         CLIENT_TEST(randomkey_draws_every_key_alike),
         CLIENT_TEST(randomkey_finds_one_among_many),
         CLIENT_TEST(flushall_leaves_a_tombstone_for_every_key),
+        cmocka_unit_test(flushall_deletes_on_every_node),
         CLIENT_TEST(object_tells_of_a_value),
         CLIENT_TEST(memory_usage_adds_up_to_what_the_store_takes),
         CLIENT_TEST(errors_are_one_line_whatever_was_sent),

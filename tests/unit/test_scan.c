@@ -1,6 +1,7 @@
 /* SCAN: steps through all keys while these come and go. */
 #include "client.h"
 
+#include "kv/hash.h"
 #include "kv/random.h"
 #include "kv/scan.h"
 
@@ -146,6 +147,35 @@ static void scan_passes_over_what_is_not_there(void **state)
     numbers_close(&n);
 }
 
+/* Where a step ends, and the next begins, is one position. */
+static void scan_leaves_no_gap_between_steps_and_no_overlap(void **state)
+{
+    (void)state;
+    struct numbers n;
+    static uint8_t times[1];
+    uint64_t got, span = SCAN_POSITIONS / STORE_PARTITIONS;
+    uint64_t at = hash_key(bytes_text("0")) >> (64 - SCAN_POSITION_BITS);
+    uint64_t partition = at / span * span;
+    times[0] = 0;
+    numbers_open(&n, 5);
+    put(&n, 0, false, 0);
+    assert_int_equal(step(&n, 0, 1, times, 1, &got), partition + span);
+    assert_int_equal(step(&n, at, 1, times, 1, &got), partition + span);
+    assert_int_equal(times[0], 2);
+    step(&n, at + 1, 1, times, 1, &got);
+    assert_int_equal(times[0], 2);
+    for (uint64_t i = 1; i < 100000; i++)
+        put(&n, i, false, 0);
+    uint64_t width = step(&n, 0, 1, times, 0, &got); /* a part of the first partition */
+    assert_true(width < span / 2 && at - partition > width);
+    times[0] = 0;
+    assert_int_equal(step(&n, at - width, 1, times, 1, &got), at);
+    assert_int_equal(times[0], 0);
+    step(&n, at, 1, times, 1, &got);
+    assert_int_equal(times[0], 1);
+    numbers_close(&n);
+}
+
 /* --- what a step costs --------------------------------------------------------------------- */
 
 static void scan_steps_are_as_large_as_asked_for(void **state)
@@ -164,6 +194,10 @@ static void scan_steps_are_as_large_as_asked_for(void **state)
     } while (from != 0);
     assert_in_range(most, 10, 50);
     assert_in_range(steps, 3000, 10000);
+    /* Small ones go through a partition 8 times at most, and not only once. */
+    for (from = step(&n, 0, 1, times, 0, &got), steps = 1; from != 0; steps++)
+        from = step(&n, from, 1, times, 0, &got);
+    assert_in_range(steps, 3 * STORE_PARTITIONS, 8 * STORE_PARTITIONS);
     /* However many are asked for, it looks at a bounded number. */
     from = step(&n, 0, UINT64_MAX, times, 100000, &got);
     assert_in_range(got, SCAN_LOOKS_MAX, SCAN_LOOKS_MAX + 100);
@@ -254,6 +288,7 @@ int main(void)
         cmocka_unit_test(scan_visits_what_stays_exactly_once),
         cmocka_unit_test(scan_goes_on_at_another_node),
         cmocka_unit_test(scan_passes_over_what_is_not_there),
+        cmocka_unit_test(scan_leaves_no_gap_between_steps_and_no_overlap),
         cmocka_unit_test(scan_steps_are_as_large_as_asked_for),
         cmocka_unit_test(scan_steps_are_bounded_among_tombstones_too),
         CLIENT_TEST(scan_command_takes_globs_and_types),
