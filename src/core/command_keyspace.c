@@ -111,6 +111,18 @@ static bool read_scan_options(struct command_call *call, struct scan_options *o)
     return o->glob == NULL || glob_fits(call, *o->glob);
 }
 
+/* As Redis reads it, with strtoul: it may have a sign, and none at all is 0. */
+static bool parse_cursor(struct bytes word, uint64_t *cursor)
+{
+    bool negative = word.size > 0 && word.data[0] == '-';
+    bool is_signed = negative || (word.size > 0 && word.data[0] == '+');
+    *cursor = 0;
+    if (word.size > 0 && !bytes_parse_u64(bytes_after(word, is_signed), cursor))
+        return false;
+    *cursor = negative ? 0 - *cursor : *cursor;
+    return true;
+}
+
 static void scan(struct command_call *call)
 {
     struct node *n = call->node;
@@ -118,7 +130,7 @@ static void scan(struct command_call *call)
     struct scan_keys keys;
     char cursor[24];
     uint64_t next = 0;
-    if (!bytes_parse_u64(call->words[1], &o.cursor)) {
+    if (!parse_cursor(call->words[1], &o.cursor)) {
         reply_error(call->reply, "invalid cursor");
         return;
     }

@@ -238,6 +238,9 @@ static void scan_command_takes_globs_and_types(void **state)
     assert_resp(p, "SCAN 0 TYPE list", "*2\r\n$1\r\n0\r\n*0");
     assert_resp(p, "SCAN 0 MATCH user:? MATCH o*", "*2\r\n$1\r\n0\r\n*1\r\n$5\r\nother");
     assert_resp(p, "SCAN 18446744073709551615", "*2\r\n$1\r\n0\r\n*0");
+    assert_resp(p, "SCAN -1", "*2\r\n$1\r\n0\r\n*0");
+    assert_resp(p, "SCAN +0 MATCH other", "*2\r\n$1\r\n0\r\n*1\r\n$5\r\nother");
+    assert_resp(p, "SCAN ~ MATCH other", "*2\r\n$1\r\n0\r\n*1\r\n$5\r\nother");
 }
 
 static void scan_command_refuses_odd_words(void **state)
@@ -245,6 +248,8 @@ static void scan_command_refuses_odd_words(void **state)
     struct pair *p = *state;
     pair_start(p, 0);
     assert_resp(p, "SCAN x", "-ERR invalid cursor");
+    assert_resp(p, "SCAN -", "-ERR invalid cursor");
+    assert_resp(p, "SCAN --1", "-ERR invalid cursor");
     assert_resp(p, "SCAN 18446744073709551616", "-ERR invalid cursor");
     assert_resp(p, "SCAN 0 COUNT 0", "-ERR syntax error");
     assert_resp(p, "SCAN 0 COUNT x", "-ERR value is not an integer or out of range");
