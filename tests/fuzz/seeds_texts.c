@@ -10,6 +10,7 @@ static const char *const LINES[] = {
     "PING\nPING  a b \nping \"x\nGET \"\\xg0\"\nGET a b\n\r\n \t \nQUIT\nSET a 2\n",
     "POST / HTTP/1.1\r\nHost: x\r\n\r\n",
     "WAIT 1 10\nWAIT x 1\nHELP get\nHELP\nINFO\nPEERS\nPING",
+    "GET \"\\x4\nGET \"\\\nGET \"\nGET \"\\x\n",
     "SET k v\nBACKUP\nGET k\n",
     "RESTORE\nSIMPLEKV",
     "INCR n\nINCRBY n 5\nAPPEND k x\nSTRLEN k\nSETRANGE k 4000 x\nMGET k k k n\nMSET a 1 b 2\n",
