@@ -92,14 +92,14 @@ static void wait_for_peers(struct command_call *call)
     static const char people[] = "WAIT takes a number of peers and milliseconds up to 4294967295";
     uint64_t timeout_ms, stamp = call->session->last_write;
     int64_t peers;
-    if (!command_parse_integer(call->words[1], &peers) || peers < 0) {
+    if (!command_parse_integer(call->words[1], &peers)) {
         reply_known_error(call->reply, "ERR value is not an integer or out of range", "%s", people);
         return;
     }
     if (!read_timeout(call, 2, people, &timeout_ms))
         return;
     uint32_t confirmed = node_confirmations(call->node, stamp);
-    if (confirmed >= (uint64_t)peers) {
+    if (peers <= (int64_t)confirmed) {
         reply_number(call->reply, confirmed);
         return;
     }

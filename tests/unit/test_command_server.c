@@ -308,8 +308,8 @@ static void command_peers_counts_what_waits_for_a_slow_peer(void **state)
 static void command_wait_refuses_what_is_no_number(void **state)
 {
     struct pair *p = *state;
-    static const char *const BAD[] = {"WAIT x 1",  "WAIT 1 x",          "WAIT -1 1",
-                                      "WAIT 1 -1", "WAIT 1 4294967296", "WAIT 1.5 1"};
+    static const char *const BAD[] = {"WAIT x 1", "WAIT 1 x", "WAIT 1 -1", "WAIT 1 4294967296",
+                                      "WAIT 1.5 1"};
     pair_start(p, 0);
     for (size_t i = 0; i < sizeof BAD / sizeof BAD[0]; i++)
         assert_answer(p, BAD[i],
