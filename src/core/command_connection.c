@@ -39,7 +39,10 @@ static void select_database(struct command_call *call)
     int64_t index;
     if (!command_integer(call, 1, &index))
         return;
-    if (index != 0)
+    if (index < INT32_MIN || index > INT32_MAX)
+        reply_error(call->reply,
+                    "value is out of range, value must between -2147483648 and 2147483647");
+    else if (index != 0)
         reply_error(call->reply, "DB index is out of range");
     else
         reply_ok(call->reply);

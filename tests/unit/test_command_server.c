@@ -134,6 +134,8 @@ static void command_select_knows_one_database(void **state)
     assert_answer(p, "SELECT 0", "OK");
     assert_answer(p, "SELECT 1", "ERROR DB index is out of range");
     assert_answer(p, "SELECT -1", "ERROR DB index is out of range");
+    assert_answer(p, "SELECT 2147483648",
+                  "ERROR value is out of range, value must between -2147483648 and 2147483647");
     assert_answer(p, "SELECT x", "ERROR value is not an integer or out of range");
 }
 
