@@ -136,6 +136,28 @@ static void exchange_finds_every_flipped_byte_and_every_cut(void **state)
     free(backup);
 }
 
+/* What is wrong with a line is told by quoting it; the line may hold anything. */
+static void exchange_tells_of_a_malformed_line_in_one_clean_line(void **state)
+{
+    static char lines[] = "{\"key\":\"a\",\"value\":\"\\\n\x1b\n";
+    char *backup = NULL, *messages = NULL;
+    size_t backup_bytes, messages_bytes;
+    (void)state;
+    FILE *in = fmemopen(lines, sizeof lines - 1, "r"), *out, *said;
+    out = open_memstream(&backup, &backup_bytes);
+    said = open_memstream(&messages, &messages_bytes);
+    assert_int_equal(exchange_import(in, out, said), 1);
+    fclose(in);
+    fclose(out);
+    fclose(said);
+    assert_non_null(strstr(messages, "simple-kv: line 1: this is no JSON object: "));
+    for (size_t i = 0; i + 1 < messages_bytes; i++)
+        assert_true((unsigned char)messages[i] >= ' ');
+    assert_int_equal(messages[messages_bytes - 1], '\n');
+    free(backup);
+    free(messages);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -145,6 +167,7 @@ int main(void)
         cmocka_unit_test(exchange_returns_the_lines_that_it_was_given),
         cmocka_unit_test(exchange_leaves_out_what_has_expired),
         cmocka_unit_test(exchange_finds_every_flipped_byte_and_every_cut),
+        cmocka_unit_test(exchange_tells_of_a_malformed_line_in_one_clean_line),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
