@@ -173,7 +173,7 @@ const struct command commands_connection[] = {
     {"AUTH", auth, -2, 0, 0, 0, ALWAYS, 0, "connection", "[username] password",
      "authenticate; there are no passwords, and one user, \"default\""},
     {"ECHO", echo, 2, 0, 0, 0, ALWAYS, 1, "connection", "text", "the text"},
-    {"HELLO", hello, -1, 0, 0, 0, ALWAYS | COMMAND_NO_MULTI, 0, "connection",
+    {"HELLO", hello, -1, 0, 0, 0, ALWAYS, 0, "connection",
      "[version [AUTH username password] [SETNAME name]]", "choose RESP 2 or 3, and who is there"},
     {"HELP", help, -1, 0, 0, 0, COMMAND_LOADING | COMMAND_OWN, 0, "server", "[command]",
      "this list, or one command's line of it"},
