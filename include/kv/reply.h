@@ -24,6 +24,7 @@ struct reply {
     uint64_t lines; /* in the outermost one */
     size_t begun; /* where that begins in `out` */
     uint32_t errors; /* replied so far */
+    bool returns; /* the request was a line ended by \r\n: what Redis' tools wait for is, too */
 };
 
 void reply_ok(struct reply *r);

@@ -40,6 +40,7 @@ struct session {
     struct buffer held; /* replies behind the first hold */
     struct buffer holds; /* a queue of struct hold, oldest first */
     uint64_t id; /* counts from 1 on this node */
+    bool line_returns; /* the line that is being run ended with \r\n */
     enum reply_form form; /* of its replies: RESP as soon as it has sent an array */
     enum session_replies replies;
     struct resp_reader *reader; /* of an array that has not arrived whole; owned; NULL = none */

@@ -135,13 +135,13 @@ void reply_known_status(struct reply *r, const char *known, const char *people)
 
 void reply_pong(struct reply *r)
 {
-    /* The + is what load balancers' Redis checks look for. */
-    reply_known_status(r, "PONG", "+PONG");
+    /* The + is what load balancers' Redis checks look for; redis-benchmark looks for \r\n, too. */
+    reply_known_status(r, "PONG", r->returns ? "+PONG\r" : "+PONG");
 }
 
 void reply_goodbye(struct reply *r)
 {
-    reply_known_status(r, "OK", "+OK");
+    reply_known_status(r, "OK", r->returns ? "+OK\r" : "+OK");
 }
 
 void reply_value(struct reply *r, struct bytes value)

@@ -86,7 +86,7 @@ void session_run(struct session *s, struct moment now, const struct command *com
 {
     struct buffer *out = session_reply_buffer(s);
     size_t before = buffer_size(out);
-    struct reply reply = {.out = out, .form = s->form};
+    struct reply reply = {.out = out, .form = s->form, .returns = s->line_returns};
     struct command_call call = {.node = s->node,
                                 .session = s,
                                 .command = command,

@@ -76,6 +76,7 @@ size_t session_run_lines(struct session *s, struct moment now, struct bytes inpu
         ahead -= ahead > 0;
         size_t taken = line_next(rest, s->in_searched, &line);
         s->in_searched = taken == 0 ? rest.size : 0;
+        s->line_returns = taken > 0 && taken > line.size + 1;
         if ((taken == 0 ? rest.size : line.size) > line_bytes_max(s)) {
             session_refuse(s, NULL,
                            "line too long: a value takes at most --max-value bytes, a key 65535; "

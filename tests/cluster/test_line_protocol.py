@@ -73,7 +73,7 @@ def test_a_deep_pipeline_is_answered_in_order(kv):
 
 def test_lines_may_end_in_crlf(kv):
     node = kv.node()
-    assert ask_all(node, b"SET k v\r\nGET k\r\nPING\r\n") == b"OK\nv\n+PONG\n"
+    assert ask_all(node, b"SET k v\r\nGET k\r\nPING\r\n") == b"OK\nv\n+PONG\r\n"
 
 
 def test_a_carriage_return_inside_a_value_stays(kv):

@@ -77,6 +77,14 @@ static void session_ignores_blank_lines(void **state)
     assert_output(p, "+PONG\n");
 }
 
+static void session_ends_a_pong_as_the_ping_was_ended(void **state)
+{
+    struct pair *p = *state;
+    pair_start(p, 0);
+    feed(p, "PING\r\nPING\nQUIT\r\n");
+    assert_output(p, "+PONG\r\n+PONG\n+OK\r\n");
+}
+
 static void session_keeps_a_value_verbatim(void **state)
 {
     struct pair *p = *state;
@@ -354,6 +362,7 @@ int main(void)
         TEST(session_waits_for_the_rest_of_a_line),
         TEST(session_takes_both_line_ends_and_any_case),
         TEST(session_ignores_blank_lines),
+        TEST(session_ends_a_pong_as_the_ping_was_ended),
         TEST(session_keeps_a_value_verbatim),
         TEST(session_keeps_any_byte_of_a_value),
         TEST(session_answers_errors_and_goes_on),
