@@ -93,6 +93,12 @@ class Terminal:
         os.write(self.file, line.encode() + b"\r")
 
     def close(self):
+        """Its exit status, once it has ended by itself."""
+        try:
+            while os.read(self.file, 65536):
+                pass
+        except OSError:  # how a terminal tells that nobody is there any more
+            pass
         os.close(self.file)
         return os.waitstatus_to_exitcode(os.waitpid(self.process_id, 0)[1])
 
