@@ -27,8 +27,10 @@
 #define PARTITION_SHIFT 52
 _Static_assert(STORE_PARTITIONS == 1u << (64 - PARTITION_SHIFT), "a partition is 12 bits of hash");
 
-/* malloc's granularity: a value that changes within it is updated in place. */
-#define ENTRY_GRAIN 16u
+/* malloc's granularity: its pieces are multiples of 16 bytes, of which it keeps 8 itself. A value that
+ * changes within that is updated in place. */
+#define ENTRY_GRAIN       16u
+#define ENTRY_GRAIN_SPARE 8u
 
 #define VALUE_BYTES_MASK 0x3fffffffu
 #define FLAG_TOMBSTONE   0x40000000u
@@ -96,7 +98,8 @@ uint64_t store_entry_bytes(size_t key_bytes, size_t value_size, bool expires)
 {
     size_t size =
         offsetof(struct entry, data) + (expires ? RECORD_EXPIRY_BYTES : 0) + key_bytes + value_size;
-    return (size + ENTRY_GRAIN - 1) / ENTRY_GRAIN * ENTRY_GRAIN;
+    return (size + ENTRY_GRAIN_SPARE + ENTRY_GRAIN - 1) / ENTRY_GRAIN * ENTRY_GRAIN -
+           ENTRY_GRAIN_SPARE;
 }
 
 static size_t bytes_for(const struct record *rec)
@@ -311,8 +314,8 @@ uint64_t store_expiring_count(const struct store *s)
     return s->expiring;
 }
 
-/* Entries of a chain beyond the first that are asked for: most chains are no longer. */
-#define PREFETCH_DEPTH 6
+/* Entries of a chain that are asked for, at most: few are longer. */
+#define PREFETCH_DEPTH 8
 
 void store_prefetch(const struct store *s, const struct bytes *keys, size_t count)
 {
@@ -320,6 +323,7 @@ void store_prefetch(const struct store *s, const struct bytes *keys, size_t coun
     const struct UT_hash_table *tables[STORE_PREFETCH_MAX];
     const struct UT_hash_bucket *buckets[STORE_PREFETCH_MAX];
     const struct UT_hash_handle *chains[STORE_PREFETCH_MAX];
+    unsigned hashes[STORE_PREFETCH_MAX];
     CHECK(count <= STORE_PREFETCH_MAX);
     /* A step for all keys, then the next: each reads what the one before has asked for. */
     for (size_t i = 0; i < count; i++) {
@@ -331,23 +335,35 @@ void store_prefetch(const struct store *s, const struct bytes *keys, size_t coun
     for (size_t i = 0; i < count; i++) {
         tables[i] = partitions[i]->entries == NULL ? NULL : partitions[i]->entries->hh.tbl;
         __builtin_prefetch(tables[i]);
+        hashes[i] = (unsigned)hash_seeded(keys[i], s->hash_seed);
     }
     for (size_t i = 0; i < count; i++) {
-        unsigned hash = (unsigned)hash_seeded(keys[i], s->hash_seed);
-        buckets[i] =
-            tables[i] == NULL ? NULL : &tables[i]->buckets[hash & (tables[i]->num_buckets - 1)];
+        buckets[i] = tables[i] == NULL
+                         ? NULL
+                         : &tables[i]->buckets[hashes[i] & (tables[i]->num_buckets - 1)];
         __builtin_prefetch(buckets[i]);
-        if (tables[i] != NULL) /* where a new entry is linked in */
-            __builtin_prefetch(tables[i]->tail);
     }
     for (size_t i = 0; i < count; i++) {
         chains[i] = buckets[i] == NULL ? NULL : buckets[i]->hh_head;
         __builtin_prefetch(chains[i]);
     }
-    for (int depth = 0; depth < PREFETCH_DEPTH; depth++) {
+    for (size_t depth = 0, left = count; depth < PREFETCH_DEPTH && left > 0; depth++) {
+        left = 0;
         for (size_t i = 0; i < count; i++) {
-            chains[i] = chains[i] == NULL ? NULL : chains[i]->hh_next;
+            const struct UT_hash_handle *hh = chains[i];
+            if (hh == NULL)
+                continue;
+            if (hh->hashv == hashes[i]) {
+                /* The one that is looked for: its key and value lie in the cache lines behind. */
+                __builtin_prefetch((const uint8_t *)hh + offsetof(struct entry, stamp));
+                __builtin_prefetch((const uint8_t *)hh + offsetof(struct entry, data) +
+                                   RECORD_EXPIRY_BYTES);
+                chains[i] = NULL;
+                continue;
+            }
+            chains[i] = hh->hh_next;
             __builtin_prefetch(chains[i]);
+            left++;
         }
     }
 }
