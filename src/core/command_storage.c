@@ -170,7 +170,7 @@ const struct command commands_storage[] = {
      "take this connection over and send a backup; it ends with that"},
     {"BGSAVE", background_save, -1, 0, 0, 0, COMMAND_ADMIN, 0, "server", "[SCHEDULE]",
      "the same as SNAPSHOT"},
-    {"LASTSAVE", last_save, 1, 0, 0, 0, COMMAND_ADMIN | COMMAND_FAST, 0, "server", "",
+    {"LASTSAVE", last_save, 1, 0, 0, 0, COMMAND_FAST, 0, "server", "",
      "when the last snapshot was begun, in Unix seconds; 0 = none by this run"},
     {"RESTORE", restore, 1, 0, 0, 0, COMMAND_OWN | COMMAND_ADMIN | COMMAND_WRITE | COMMAND_NO_MULTI,
      0, "server", "", "take this connection over and write what a backup sent on it holds"},
