@@ -13,6 +13,7 @@
 
 struct backup;
 struct command;
+struct flush;
 struct node;
 struct resp_reader;
 struct transaction;
@@ -51,6 +52,7 @@ struct session {
     bool killed; /* CLIENT KILL: the connection ends at once */
     uint64_t last_write; /* the stamp of this session's last write, 0 = none */
     struct backup *backup; /* or restore, that has taken the connection over; owned; NULL = none */
+    struct flush *flush; /* FLUSHALL under way: the next command waits; owned; NULL = none */
     size_t unsent; /* bytes taken by the shell that it has not sent yet */
     bool input_ended; /* the client will send no more */
     bool closing; /* nothing more is read; the connection ends once all was sent */
@@ -98,7 +100,11 @@ void session_refuse_output(struct session *s, const char *reason);
 /* Puts it among the node's ready ones: the shell looks at it in this turn or the next. */
 void session_wake(struct session *s);
 
-/* Whether replies are held. */
+/* Begins to delete all that is in the store now, some of it in each turn; the answer comes in the end.
+ * False when out of memory. */
+bool session_begin_flush(struct session *s);
+
+/* Whether an answer is owed that has to wait: for peers, the disk, or the end of FLUSHALL. */
 bool session_is_waiting(const struct session *s);
 
 /* When the next held reply's time is over; MOMENT_NEVER when none is held. Monotonic ms. */

@@ -191,6 +191,9 @@ static void count_keys(struct command_call *call)
 
 /* --- FLUSHALL ------------------------------------------------------------------------------ */
 
+/* More keys than this are deleted in several turns of the loop. */
+#define FLUSH_AT_ONCE_KEYS 128u
+
 /* Deletes every record of a partition, expired ones too. False when out of memory. */
 static bool flush_partition(struct command_call *call, uint32_t partition, struct buffer *key,
                             uint64_t *deleted)
@@ -224,6 +227,13 @@ static void flush(struct command_call *call)
     if (call->word_count > 2 || (call->word_count == 2 && !command_word_is(call, 1, "ASYNC") &&
                                  !command_word_is(call, 1, "SYNC"))) {
         reply_error_syntax(call->reply);
+        return;
+    }
+    /* Within a transaction nothing may come between. */
+    if (call->session->transaction == NULL &&
+        store_live_count(call->node->store) > FLUSH_AT_ONCE_KEYS) {
+        if (!session_begin_flush(call->session))
+            reply_error(call->reply, "out of memory; nothing was deleted");
         return;
     }
     buffer_init(&key, call->node->heap);

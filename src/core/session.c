@@ -39,6 +39,7 @@ void session_close(struct session *s)
     list_remove(&s->ready);
     s->node->session_count--;
     backup_free(s->backup);
+    session_end_flush(s);
     transaction_free(s);
     session_forget_partial(s);
     free_labels(s);
@@ -112,6 +113,8 @@ void session_run(struct session *s, struct moment now, const struct command *com
         buffer_truncate(out, before);
         call.wait.wanted = false;
     }
+    if (s->flush != NULL && is_silent(s, skipped))
+        session_silence_flush(s);
     session_settle(s, now, before, &call.wait);
 }
 
@@ -153,14 +156,14 @@ bool session_wants_input(const struct session *s)
 {
     bool held_up =
         s->backup != NULL && (s->backup->state != BACKUP_RESTORING || restore_is_paused(s->backup));
-    return !s->closing && !s->input_ended && !output_is_full(s) && !held_up;
+    return !s->closing && !s->input_ended && !output_is_full(s) && !held_up && s->flush == NULL;
 }
 
 /* --- input --------------------------------------------------------------------------------- */
 
 bool session_may_run(const struct session *s)
 {
-    return !s->closing && !s->killed && s->backup == NULL && !output_is_full(s);
+    return !s->closing && !s->killed && s->backup == NULL && s->flush == NULL && !output_is_full(s);
 }
 
 /* Runs commands at the front of `input`, each in the protocol that it begins like. Returns how many bytes
@@ -215,6 +218,8 @@ static bool can_resume(const struct session *s)
     size_t pending = buffer_size(&s->in);
     if (s->closing || s->failed || output_is_full(s))
         return false;
+    if (s->flush != NULL)
+        return true;
     if (s->backup != NULL)
         return s->backup->state == BACKUP_SENDING ? !session_has_holds(s)
                                                   : restore_is_paused(s->backup);
@@ -225,6 +230,11 @@ void session_resume(struct session *s, struct moment now)
 {
     if (!can_resume(s))
         return;
+    if (s->flush != NULL) {
+        session_go_on_flushing(s, now);
+        if (s->flush != NULL)
+            return;
+    }
     if (s->backup != NULL && s->backup->state == BACKUP_SENDING) {
         session_send_backup(s);
         return;
@@ -244,6 +254,7 @@ bool session_finished(const struct session *s)
 {
     if (s->failed || s->killed)
         return true;
-    bool ended = s->closing || (s->input_ended && buffer_size(&s->in) == 0 && s->backup == NULL);
+    bool ended = s->closing || (s->input_ended && buffer_size(&s->in) == 0 && s->backup == NULL &&
+                                s->flush == NULL);
     return ended && buffer_size(&s->out) == 0 && s->unsent == 0 && !session_has_holds(s);
 }

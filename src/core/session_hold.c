@@ -105,7 +105,7 @@ void session_release(struct session *s, struct moment now)
 
 bool session_is_waiting(const struct session *s)
 {
-    return session_has_holds(s);
+    return session_has_holds(s) || s->flush != NULL;
 }
 
 void session_limit_holds(struct session *s, uint64_t deadline_mono_ms)

@@ -50,6 +50,11 @@ void session_limit_holds(struct session *s, uint64_t deadline_mono_ms);
 /* How long a client that has ended its side may wait without a limit of its own: it may be gone. */
 #define SESSION_ENDED_WAIT_MS 60000u
 
+/* session_flush.c: of a session that has one under way, see session_begin_flush */
+void session_go_on_flushing(struct session *s, struct moment now);
+void session_silence_flush(struct session *s); /* it is not answered: CLIENT REPLY */
+void session_end_flush(struct session *s);
+
 /* session_backup.c */
 /* Returns how much of `from` is done with. */
 size_t session_run_backup(struct session *s, struct moment now, struct bytes from);

@@ -14,6 +14,9 @@ int client_tear_down(void **state);
  * replies are RESP from here on. */
 const char *client_send(struct pair *p, const char *words);
 
+/* Lets what takes several turns come to its end: FLUSHALL of many keys. Returns the answer. */
+const char *client_finish(struct pair *p, uint32_t node);
+
 /* Whether a line is answered with an error of one line that holds `part`. */
 bool client_is_refused(struct pair *p, const char *line, const char *part);
 

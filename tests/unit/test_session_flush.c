@@ -1,0 +1,108 @@
+/* FLUSHALL of more than a turn deletes. */
+#include "client.h"
+
+#define KEYS 1000
+
+static void fill(struct pair *p)
+{
+    pair_start(p, 0);
+    for (int i = 0; i < KEYS; i++) {
+        char line[32];
+        snprintf(line, sizeof line, "SET k%d v", i);
+        assert_answer(p, line, "OK");
+    }
+}
+
+static struct session *session_of(struct pair *p)
+{
+    return &p->nodes[0].session;
+}
+
+static uint64_t left(const struct pair *p)
+{
+    return store_live_count(p->nodes[0].node->store);
+}
+
+/* Goes on until it is answered. Returns in how many turns. */
+static int finish(struct pair *p)
+{
+    int turns = 0;
+    for (; session_of(p)->flush != NULL; turns++) {
+        uint64_t before = left(p);
+        assert_true(session_is_waiting(session_of(p)));
+        session_resume(session_of(p), pair_now(p, 0));
+        assert_true(before - left(p) <= 128);
+    }
+    return turns;
+}
+
+static void flush_takes_turns_and_answers_in_the_end(void **state)
+{
+    struct pair *p = *state;
+    fill(p);
+    assert_answer(p, "FLUSHALL\nPING\n", "");
+    assert_int_equal(left(p), KEYS);
+    assert_false(session_wants_input(session_of(p)));
+    assert_in_range(finish(p), KEYS / 128, STORE_PARTITIONS / 64);
+    assert_int_equal(left(p), 0);
+    /* What came behind it is answered behind it. */
+    assert_string_equal(pair_replies(p, 0), "OK\n+PONG");
+    assert_true(session_wants_input(session_of(p)));
+    assert_answer(p, "COUNT", "0");
+}
+
+static void flush_leaves_what_was_written_after_it_began(void **state)
+{
+    struct pair *p = *state;
+    struct record later = {.key = bytes_text("k7"), .value = bytes_text("new")};
+    fill(p);
+    assert_answer(p, "FLUSHALL", "");
+    assert_int_equal(node_write(p->nodes[0].node, pair_now(p, 0), &later), 0);
+    finish(p);
+    pair_replies(p, 0);
+    assert_answer(p, "GET k7", "new");
+    assert_answer(p, "COUNT", "1");
+}
+
+static void flush_in_a_transaction_lets_nothing_between(void **state)
+{
+    struct pair *p = *state;
+    fill(p);
+    assert_answer(p, "MULTI\nFLUSHALL\nCOUNT\nEXEC", "OK\nQUEUED\nQUEUED\n2\nOK\n0");
+    assert_null(session_of(p)->flush);
+}
+
+static void flush_of_a_client_that_leaves_is_left_off(void **state)
+{
+    struct pair *p = *state;
+    fill(p);
+    assert_answer(p, "FLUSHALL", "");
+    session_resume(session_of(p), pair_now(p, 0));
+    assert_true(left(p) < KEYS && left(p) > 0);
+    pair_stop(p, 0); /* which closes the session: nothing may be lost of the heap */
+}
+
+static void flush_is_finished_for_a_client_that_has_ended_its_side(void **state)
+{
+    struct pair *p = *state;
+    fill(p);
+    assert_answer(p, "FLUSHALL", "");
+    session_read_end(session_of(p), pair_now(p, 0));
+    assert_false(session_finished(session_of(p)));
+    finish(p);
+    assert_int_equal(left(p), 0);
+    assert_string_equal(pair_replies(p, 0), "OK");
+    assert_true(session_finished(session_of(p)));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        CLIENT_TEST(flush_takes_turns_and_answers_in_the_end),
+        CLIENT_TEST(flush_leaves_what_was_written_after_it_began),
+        CLIENT_TEST(flush_in_a_transaction_lets_nothing_between),
+        CLIENT_TEST(flush_of_a_client_that_leaves_is_left_off),
+        CLIENT_TEST(flush_is_finished_for_a_client_that_has_ended_its_side),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
