@@ -35,6 +35,10 @@ install_packages() {
     local wanted missing=()
     mapfile -t wanted < <(cat docker/packages-*.txt tests/packages.txt | sort -u)
     for package in "${wanted[@]}"; do
+        # A Node.js that is not Debian's brings npm with it, and cannot be installed beside Debian's.
+        case $package in
+        nodejs | npm) ! command -v npm >/dev/null || continue ;;
+        esac
         dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q '^install ok installed$' ||
             missing+=("$package")
     done
