@@ -118,11 +118,10 @@ static void command_run_answers_loading_but_to_what_tells_of_the_node(void **sta
 static void command_run_tells_the_usage_when_words_are_missing_or_too_many(void **state)
 {
     struct pair *p = *state;
-    static const char *const WRONG[] = {"COUNT x", "DEL",         "EXISTS",   "EXPIRE k", "GET",
-                                        "GET k l", "HELP a b",    "KEYS",     "KEYS a b", "PEERS x",
-                                        "PERSIST", "PERSIST k l", "SET",      "SET k",
-                                        "SETEX k", "SETEX k 5",   "TTL",      "TTL k l",  "WAIT",
-                                        "WAIT 1",  "WAIT 1 2 3"};
+    static const char *const WRONG[] = {
+        "COUNT x", "DEL",       "EXISTS",  "EXPIRE k", "GET",         "GET k l", "HELP a b",
+        "KEYS",    "KEYS a b",  "PEERS x", "PERSIST",  "PERSIST k l", "SET",     "SET k",
+        "SETEX k", "SETEX k 5", "TTL",     "TTL k l",  "WAIT",        "WAIT 1",  "WAIT 1 2 3"};
     for (size_t i = 0; i < sizeof WRONG / sizeof WRONG[0]; i++) {
         char expected[64];
         int name_bytes = (int)strcspn(WRONG[i], " ");
