@@ -124,10 +124,12 @@ static void become_peer(struct conn *c, struct address *address)
     c->kind = CONN_PEER;
 }
 
-static void refuse_client(struct conn *c)
+static void refuse_client(struct conn *c, bool speaks_resp)
 {
-    static const char text[] = "ERROR too many clients (--max-clients); try again later\n";
-    uv_buf_t buf = uv_buf_init((char *)(uintptr_t)text, sizeof text - 1);
+    static const char line[] = "ERROR too many clients (--max-clients); try again later\n";
+    static const char resp[] = "-ERR max number of clients reached\r\n";
+    uv_buf_t buf = speaks_resp ? uv_buf_init((char *)(uintptr_t)resp, sizeof resp - 1)
+                               : uv_buf_init((char *)(uintptr_t)line, sizeof line - 1);
     uv_try_write((uv_stream_t *)&c->tcp, &buf, 1);
     c->server->node->counters.sessions_refused++;
     conn_close(c);
@@ -153,7 +155,7 @@ static size_t identify(struct conn *c, struct bytes bytes)
         return used;
     c->identified = true;
     if (c->over_limit)
-        refuse_client(c);
+        refuse_client(c, c->sniffed_bytes == 0 && bytes.data[used] == '*');
     else if (c->sniffed_bytes > 0)
         session_read(&c->session, server_now(c->server), bytes_of(c->sniffed, c->sniffed_bytes));
     return used;
@@ -249,7 +251,7 @@ void conn_accept(struct server *s)
     uv_tcp_keepalive(&c->tcp, 1, KEEPALIVE_S);
     c->over_limit = s->node->session_count > s->options->max_clients;
     if (s->node->session_count > s->options->max_clients + UNIDENTIFIED_EXTRA)
-        refuse_client(c);
+        refuse_client(c, false);
     else
         start_reading(c);
 }
@@ -430,7 +432,7 @@ void conn_tick(struct conn *c, struct moment now)
         if (now.mono_ms >= c->linger_mono_ms)
             conn_close(c);
     } else if (c->over_limit && !c->identified && now.mono_ms - c->opened_mono_ms >= IDENTIFY_MS) {
-        refuse_client(c);
+        refuse_client(c, false);
     } else if (c->kind == CONN_CLIENT && left > 0 &&
                now.mono_ms - c->progress_mono_ms >= c->server->options->output_timeout_ms) {
         char who[LINK_WHO_BYTES], host[LINK_WHO_BYTES];

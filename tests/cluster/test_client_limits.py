@@ -206,6 +206,9 @@ def test_more_clients_than_max_clients_are_told_and_closed(kv):
             assert reply.startswith(b"ERROR ") and b"max-clients" in reply, reply
             with pytest.raises(ConnectionError):
                 extra.line()
+    with node.connect() as extra:
+        extra.send(b"*1\r\n$4\r\nPING\r\n")
+        assert extra.line() == b"-ERR max number of clients reached\r"
     assert conns[0].cmd("EXISTS", "k") == "0"
     conns.pop().close()
 
