@@ -1,30 +1,35 @@
-/* bench-floor: a libuv server that answers every request line with one constant reply.
+/* bench-floor: a libuv server that answers every request with one constant reply.
  *
- * It parses nothing, stores nothing and allocates nothing per request: what it costs is what the
- * kernel and libuv cost, the floor under every figure of tests/bench. Built as a server that
- * cares would be: one read buffer for all connections, one uv_try_write for each read.
+ * It looks at no byte of a request, as all have the same size; it stores nothing and allocates
+ * nothing: what it costs is what the kernel and libuv cost, the floor under every figure of
+ * tests/bench. Built as a server that cares would be: one read buffer for all connections, one
+ * uv_try_write for each read.
  *
- * usage: bench-floor PORT [REPLY]     PORT 0: any free one. REPLY: "OK" unless given. */
+ * usage: bench-floor PORT REQUEST_BYTES REPLY
+ *     PORT 0: any free one. REPLY: sent as it is, line ends and all. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <uv.h>
 
-#define INPUT_BYTES     (64 * 1024)
-#define REPLY_BYTES_MAX 1024
-#define BACKLOG         512
+#define INPUT_BYTES       (64 * 1024)
+#define REPLY_BYTES_MAX   1024
+#define REQUEST_BYTES_MAX (1 << 30)
+#define BACKLOG           512
 
 /* All that the connections share: one buffer to read into, and as many replies in a row as one
- * read can hold requests (of a newline each), so that any number of them is one write. */
+ * read can end requests, so that any number of them is one write. */
 struct floor_server {
     char *replies;
     size_t reply_bytes;
+    size_t request_bytes;
     char input[INPUT_BYTES];
 };
 
 struct client {
     uv_tcp_t tcp;
     uv_write_t rest;
+    size_t partial_bytes; /* read of a request that has not come whole */
 };
 
 static int check(int result, const char *doing)
@@ -82,24 +87,23 @@ static void reply(struct client *client, size_t requests)
 
 static void on_read(uv_stream_t *stream, ssize_t bytes, const uv_buf_t *buf)
 {
+    (void)buf;
     if (bytes < 0) {
         uv_close((uv_handle_t *)stream, on_close);
         return;
     }
-    size_t requests = 0;
-    const char *end = buf->base + bytes;
-    const char *at = buf->base;
-    while ((at = memchr(at, '\n', (size_t)(end - at))) != NULL) {
-        requests++;
-        at++;
-    }
+    struct client *client = stream->data;
+    const struct floor_server *server = stream->loop->data;
+    size_t pending = client->partial_bytes + (size_t)bytes;
+    size_t requests = pending / server->request_bytes;
+    client->partial_bytes = pending % server->request_bytes;
     if (requests > 0)
-        reply(stream->data, requests);
+        reply(client, requests);
 }
 
 static void on_connection(uv_stream_t *listener, int status)
 {
-    struct client *client = malloc(sizeof *client);
+    struct client *client = calloc(1, sizeof *client);
 
     check(client == NULL ? UV_ENOMEM : status, "accept");
     uv_tcp_init(listener->loop, &client->tcp);
@@ -114,17 +118,23 @@ static void on_connection(uv_stream_t *listener, int status)
 
 static void fill_replies(struct floor_server *server, const char *text)
 {
-    size_t text_bytes = strlen(text);
+    size_t count = INPUT_BYTES / server->request_bytes + 1;
 
-    check(text_bytes < REPLY_BYTES_MAX ? 0 : UV_E2BIG, "REPLY");
-    server->reply_bytes = text_bytes + 1;
-    server->replies = malloc(INPUT_BYTES * server->reply_bytes);
+    server->reply_bytes = strlen(text);
+    check(server->reply_bytes <= REPLY_BYTES_MAX ? 0 : UV_E2BIG, "REPLY");
+    server->replies = malloc(count * server->reply_bytes);
     check(server->replies == NULL ? UV_ENOMEM : 0, "replies");
-    for (size_t i = 0; i < INPUT_BYTES; i++) {
-        char *line = server->replies + i * server->reply_bytes;
-        memcpy(line, text, text_bytes);
-        line[text_bytes] = '\n';
-    }
+    for (size_t i = 0; i < count; i++)
+        memcpy(server->replies + i * server->reply_bytes, text, server->reply_bytes);
+}
+
+/* The number in `text`, which must lie within min..max; -1 otherwise. */
+static long number(const char *text, long min, long max)
+{
+    char *end;
+    long found = strtol(text, &end, 10);
+
+    return end != text && *end == '\0' && found >= min && found <= max ? found : -1;
 }
 
 static int listen_on(uv_loop_t *loop, uv_tcp_t *listener, int port)
@@ -146,16 +156,17 @@ int main(int argc, char **argv)
 {
     uv_loop_t loop;
     uv_tcp_t listener;
-    char *end = NULL;
-    long port = argc >= 2 ? strtol(argv[1], &end, 10) : -1;
+    long port = argc == 4 ? number(argv[1], 0, 65535) : -1;
+    long request_bytes = argc == 4 ? number(argv[2], 1, REQUEST_BYTES_MAX) : -1;
 
-    if (argc > 3 || port < 0 || port > 65535 || *end != '\0') {
-        fprintf(stderr, "usage: bench-floor PORT [REPLY]\n");
+    if (port < 0 || request_bytes < 0 || argv[3][0] == '\0') {
+        fprintf(stderr, "usage: bench-floor PORT REQUEST_BYTES REPLY\n");
         return 2;
     }
     struct floor_server *server = calloc(1, sizeof *server);
     check(server == NULL ? UV_ENOMEM : 0, "start");
-    fill_replies(server, argc == 3 ? argv[2] : "OK");
+    server->request_bytes = (size_t)request_bytes;
+    fill_replies(server, argv[3]);
     check(uv_loop_init(&loop), "loop");
     loop.data = server;
     fprintf(stderr, "listening on 127.0.0.1:%d\n", listen_on(&loop, &listener, (int)port));
