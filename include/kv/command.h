@@ -88,6 +88,9 @@ const struct command *command_find(const struct command_index *index, struct byt
 /* Runs call->command, or answers why not. */
 void command_run(struct command_call *call);
 
+/* Whether a known command has as many words as it takes. */
+bool command_has_its_words(const struct command_call *call);
+
 /* Whether it could be run as far as its name and number of words tell; if not, it has answered so. */
 bool command_is_well_formed(struct command_call *call);
 

@@ -118,6 +118,12 @@ void command_refuse_arity(struct command_call *call)
                       c->name, c->usage[0] == 0 ? "" : " ", line_usage_bytes(c), c->usage);
 }
 
+bool command_has_its_words(const struct command_call *call)
+{
+    int arity = call->command->arity;
+    return arity < 0 ? call->word_count >= (size_t)-arity : call->word_count == (size_t)arity;
+}
+
 bool command_is_well_formed(struct command_call *call)
 {
     const struct command *c = call->command;
@@ -125,11 +131,9 @@ bool command_is_well_formed(struct command_call *call)
         refuse_unknown(call);
         return false;
     }
-    size_t least = (size_t)(c->arity < 0 ? -c->arity : c->arity);
-    bool fits = c->arity < 0 ? call->word_count >= least : call->word_count == least;
-    if (!fits)
+    if (!command_has_its_words(call))
         command_refuse_arity(call);
-    return fits;
+    return command_has_its_words(call);
 }
 
 /* Answers when one of the keys cannot be a key. */

@@ -52,8 +52,10 @@ int64_t transaction_queued(const struct session *s)
 bool transaction_takes(const struct command_call *call)
 {
     const struct transaction *t = call->session->transaction;
-    return t != NULL && t->open &&
-           (call->command == NULL || (call->command->flags & COMMAND_AT_ONCE) == 0);
+    if (t == NULL || !t->open)
+        return false;
+    return call->command == NULL || (call->command->flags & COMMAND_AT_ONCE) == 0 ||
+           !command_has_its_words(call);
 }
 
 static void append_size(struct buffer *b, uint64_t size)
