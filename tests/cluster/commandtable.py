@@ -28,23 +28,24 @@ def of_node(node):
     for name, pairs in zip(docs[::2], docs[1::2]):
         fields = {key.decode(): value for key, value in zip(pairs[::2], pairs[1::2])}
         commands[name.decode()] = fields
-    usages = usages_of(node)
     text = ""
     for group in dict.fromkeys([*GROUPS, *sorted(fields["group"].decode()
                                                  for fields in commands.values())]):
-        rows = [row(f"`{name.upper()}`", f"`{usages[name.upper()]}`" if usages[name.upper()] else "",
-                    fields["summary"].decode(), "yes" if name in REDIS_7_0 else "no")
+        rows = [row(f"`{name.upper()}`", words_of(fields), fields["summary"].decode(),
+                    "yes" if name in REDIS_7_0 else "no")
                 for name, fields in sorted(commands.items()) if fields["group"].decode() == group]
         text += f"\n### {group}\n\n" + row(*HEADINGS) + "|---" * len(HEADINGS) + "|\n" + "".join(rows)
     return text.strip()
 
 
-def usages_of(node):
-    """{command: its words} of HELP, whose lines are the name, the words, and behind two spaces what it does."""
-    with Resp(node.host, node.port) as conn:
-        lines = conn.value("HELP").decode().splitlines()
-    return {name: words.strip() for name, words in
-            (re.match(r"([A-Z]+)((?: \S+)*)", line).groups() for line in lines if line)}
+def words_of(fields):
+    """What follows the command's name, in one line."""
+    words = []
+    for argument in fields.get("arguments", []):
+        told = {key.decode(): value for key, value in zip(argument[::2], argument[1::2])}
+        name = told["name"].decode()
+        words.append(f"[{name}]" if b"optional" in told.get("flags", []) else name)
+    return f"`{' '.join(words)}`" if words else ""
 
 
 def read(document):
