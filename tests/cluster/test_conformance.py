@@ -280,6 +280,16 @@ def test_a_watched_key_that_somebody_writes_calls_the_transaction_off(kv, redis,
         pair.close()
 
 
+@pytest.mark.parametrize("malformed", ("WATCH", "MULTI x", "DISCARD x", "GET", "NOSUCH"))
+def test_a_malformed_command_calls_the_transaction_off(kv, redis, malformed):
+    pair = Pair(redis, kv.node(), 2)
+    for text in ("MULTI", "SET a 1", malformed, "EXEC", "GET a"):
+        (_, theirs, ours, is_same), = pair.run([text.encode().split()])
+        assert is_same, (text, theirs, ours)
+    assert theirs.raw == b"$-1\r\n"
+    pair.close()
+
+
 def test_client_kill_ends_the_connection_that_it_names(kv, redis):
     node = kv.node()
     for server in (redis, node):
