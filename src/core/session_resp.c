@@ -130,7 +130,8 @@ size_t session_run_arrays(struct session *s, struct moment now, struct bytes inp
     if (all && b.stopped_by == 0 && b.end < input.size) {
         keep_partial(s, b.reader);
         s->in_searched = input.size - b.end;
-    } else if (all && b.stopped_by < 0) {
+    } else if (all && b.stopped_by < 0 && session_may_run(s)) {
+        /* (Behind QUIT, BACKUP and RESTORE it is not for this protocol; behind FLUSHALL it waits.) */
         session_refuse(s, NULL, b.stopped_by == -ENOMEM ? "out of memory" : b.reader->error);
         s->closing = true;
         end = input.size;

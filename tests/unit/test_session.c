@@ -165,6 +165,15 @@ static void session_ends_after_quit_and_reads_nothing_more(void **state)
     assert_int_equal(store_live_count(p->nodes[0].node->store), 0);
 }
 
+static void session_says_nothing_of_what_is_malformed_behind_quit(void **state)
+{
+    struct pair *p = *state;
+    pair_start(p, 0);
+    feed(p, "*1\r\n$4\r\nQUIT\r\n*x\r\n");
+    assert_output(p, "+OK\r\n");
+    assert_true(session_finished(session_of(p)));
+}
+
 static void session_ends_at_what_a_browser_sends(void **state)
 {
     struct pair *p = *state;
@@ -370,6 +379,7 @@ int main(void)
         TEST(session_runs_what_comes_last_without_a_line_end),
         TEST(session_that_ends_without_input_is_finished),
         TEST(session_ends_after_quit_and_reads_nothing_more),
+        TEST(session_says_nothing_of_what_is_malformed_behind_quit),
         TEST(session_ends_at_what_a_browser_sends),
         TEST(session_ends_at_a_line_that_is_too_long),
         TEST(session_takes_a_value_and_a_key_of_the_greatest_size),

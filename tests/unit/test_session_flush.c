@@ -95,6 +95,18 @@ static void flush_is_finished_for_a_client_that_has_ended_its_side(void **state)
     assert_true(session_finished(session_of(p)));
 }
 
+static void what_is_malformed_behind_flush_waits_for_its_answer(void **state)
+{
+    struct pair *p = *state;
+    fill(p);
+    session_read(session_of(p), pair_now(p, 0), bytes_text("*1\r\n$8\r\nFLUSHALL\r\n*x\r\n"));
+    assert_false(session_finished(session_of(p)));
+    finish(p);
+    assert_int_equal(left(p), 0);
+    assert_string_equal(pair_replies(p, 0),
+                        "+OK\r\n-ERR Protocol error: invalid multibulk length\r");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -103,6 +115,7 @@ int main(void)
         CLIENT_TEST(flush_in_a_transaction_lets_nothing_between),
         CLIENT_TEST(flush_of_a_client_that_leaves_is_left_off),
         CLIENT_TEST(flush_is_finished_for_a_client_that_has_ended_its_side),
+        CLIENT_TEST(what_is_malformed_behind_flush_waits_for_its_answer),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
