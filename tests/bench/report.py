@@ -4,6 +4,7 @@ import os
 import platform
 import re
 import statistics
+from collections import Counter
 from html import escape
 
 NAMES = {"floor": "floor", "simple-kv": "simple-kv", "with-peers": "simple-kv, 2 peers",
@@ -65,6 +66,17 @@ class Samples:
         return self.median("cpu_us", part=part, load=LOADS[part], **place)
 
 
+def rounds(samples, part):
+    """How often, and how long, each load of a part was measured. (Filling takes as it takes.)"""
+    timed = [sample for sample in samples.select(part=part)
+             if sample["load"] in LOADS.values() and "seconds" in sample]
+    place = ("load", "x", "connections", "pipeline", "server")
+    counts = Counter(tuple(sample[name] for name in place) for sample in timed)
+    count, seconds = max(counts.values()), statistics.median(s["seconds"] for s in timed)
+    many = f"medians of {count} rounds" if count > 1 else "one round"
+    return f"{many} of {seconds:.1f} s"
+
+
 def times(value, base):
     return "–" if value is None or not base else f"{value / base:.2f}"
 
@@ -123,7 +135,7 @@ def loads_text(samples, servers):
     text = ""
     for part, load in LOADS.items():
         if samples.select(part=part):
-            text += (f"### {load}\n\nServer CPU, µs per operation:\n\n"
+            text += (f"### {load}\n\nServer CPU, µs per operation ({rounds(samples, part)}):\n\n"
                      f"{cpu_table(samples, part, servers)}"
                      "Throughput in thousands a second; p50 / p99 / p99.9 of a batch in ms:\n\n"
                      f"{speed_table(samples, part, servers)}")
@@ -181,25 +193,29 @@ def growth_table(samples, part, what, columns):
     return table(header, rows)
 
 
+def title(samples, part, place):
+    return f"### {part.capitalize()}\n\nµs per operation{place} ({rounds(samples, part)}):\n\n"
+
+
 def growth_text(samples):
     text = ""
     both = [(server, load, "cpu_us") for load in ("SET", "GET")
             for server in ("floor", "simple-kv", "redis")]
     if samples.select(part="keys"):
         memory = [(name, "SET, new keys", "bytes_per_key") for name in ("simple-kv", "redis")]
-        text += ("### Keys\n\nµs per operation, 50 connections, P=16:\n\n" +
+        text += (title(samples, "keys", ", 50 connections, P=16") +
                  growth_table(samples, "keys", "keys", both + memory))
     if samples.select(part="connections"):
-        text += ("### Connections\n\nµs per operation, P=1:\n\n" +
+        text += (title(samples, "connections", ", P=1") +
                  growth_table(samples, "connections", "connections", both[:3]))
     if samples.select(part="values"):
-        text += ("### Values\n\nµs per operation, 50 connections, P=1:\n\n" +
+        text += (title(samples, "values", ", 50 connections, P=1") +
                  growth_table(samples, "values", "bytes", both))
     if samples.select(part="peers"):
         pipelines = [p for (p,) in samples.places("pipeline", part="peers", load="SET")]
-        text += ("### Peers\n\nµs per operation of the node that is written to, 50 connections:"
-                 "\n\n" + growth_table(samples, "peers", "peers",
-                                [("simple-kv", "SET", "cpu_us", p) for p in pipelines]))
+        text += (title(samples, "peers", " of the node that is written to, 50 connections") +
+                 growth_table(samples, "peers", "peers",
+                              [("simple-kv", "SET", "cpu_us", p) for p in pipelines]))
     for found in samples.select(part="pauses"):
         text += (f"### Pauses\n\n`tests/bench/pauses`, {found['keys']:,} keys: how long one client "
                  f"waits while the node works through its whole store.\n\n```\n{found['text']}```\n"
