@@ -227,9 +227,10 @@ def values(bench, part):
     names = ("floor", "simple-kv", "redis")
     for size in bench.options.growth_values:
         count = min(bench.options.keys, max(64, (1 << 29) // size))
+        at_once = max(1, min(FILL_PIPELINE, (1 << 16) // size))
         bench.start(*names, value_bytes=size)
         for name in names:
-            bench.measure(part, name, NEW_KEYS, (FILL_CONNECTIONS, 1), "--sequential",
+            bench.measure(part, name, NEW_KEYS, (FILL_CONNECTIONS, at_once), "--sequential",
                           "--requests", count, x=size, keys=count, value_bytes=size)
         for number in range(bench.options.repeats):
             for load in ("SET", "GET"):
