@@ -94,6 +94,9 @@ bool command_has_its_words(const struct command_call *call);
 /* Whether it could be run as far as its name and number of words tell; if not, it has answered so. */
 bool command_is_well_formed(struct command_call *call);
 
+/* Answers that the answer would be too long (--max-reply). */
+void command_refuse_reply(struct command_call *call);
+
 /* Answers that the number of words is wrong. */
 void command_refuse_arity(struct command_call *call);
 

@@ -58,6 +58,7 @@ struct node_config {
     uint64_t keys_limit;
     uint32_t max_clients; /* for INFO; the shell refuses further ones */
     uint64_t max_output_bytes;
+    uint64_t max_reply_bytes; /* of one list; a single value may have more */
     uint64_t max_query_bytes; /* of one command of a RESP client; of what MULTI queues too */
     uint64_t max_words; /* likewise */
     bool rmw_reject; /* commands that read first and then write are refused */

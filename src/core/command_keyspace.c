@@ -6,9 +6,6 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-/* What the keys of one KEYS reply may add up to, and so many are there at most (--keys-limit). */
-#define KEYS_BYTES_MAX (64u << 20)
-
 /* Matching costs up to glob times key. */
 #define GLOB_BYTES_MAX 256u
 
@@ -42,7 +39,8 @@ static void reply_keys(struct reply *r, const struct scan_keys *keys)
 static void find_matches(const struct command_call *call, struct scan_keys *keys)
 {
     struct record rec;
-    for (uint32_t p = 0; p < STORE_PARTITIONS && keys->bytes <= KEYS_BYTES_MAX; p++) {
+    uint64_t most = call->node->config.max_reply_bytes;
+    for (uint32_t p = 0; p < STORE_PARTITIONS && keys->bytes <= most; p++) {
         struct store_cursor cursor;
         store_cursor_open(&cursor, call->node->store, p);
         while (store_cursor_next(&cursor, &rec)) {
@@ -71,9 +69,11 @@ static void list_keys(struct command_call *call)
     find_matches(call, &keys);
     if (buffer_failed(&keys.list))
         reply_error(call->reply, "out of memory; a narrower glob is needed");
-    else if (keys.bytes > KEYS_BYTES_MAX)
-        reply_error(call->reply, "the answer would be over %u bytes; a narrower glob is needed",
-                    KEYS_BYTES_MAX);
+    else if (keys.bytes > call->node->config.max_reply_bytes)
+        reply_error(call->reply,
+                    "the answer would be over %" PRIu64
+                    " bytes (--max-reply); a narrower glob is needed",
+                    call->node->config.max_reply_bytes);
     else
         reply_keys(call->reply, &keys);
     scan_keys_close(&keys);

@@ -18,6 +18,14 @@
 
 /* --- words --------------------------------------------------------------------------------- */
 
+void command_refuse_reply(struct command_call *call)
+{
+    reply_error(call->reply,
+                "the answer would be over %" PRIu64
+                " bytes (--max-reply); it takes several requests",
+                call->node->config.max_reply_bytes);
+}
+
 bool command_word_is(const struct command_call *call, size_t index, const char *word)
 {
     return bytes_equal_ignoring_case(call->words[index], bytes_text(word));

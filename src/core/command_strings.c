@@ -16,12 +16,20 @@ static void get(struct command_call *call)
 static void get_many(struct command_call *call)
 {
     struct record rec;
-    reply_list(call->reply, call->word_count - 1);
+    struct reply *reply = call->reply, begun = *reply;
+    size_t before = buffer_size(reply->out);
+    reply_list(reply, call->word_count - 1);
     for (size_t i = 1; i < call->word_count; i++) {
         if (command_read(call, call->words[i], &rec))
-            reply_value(call->reply, rec.value);
+            reply_value(reply, rec.value);
         else
-            reply_missing(call->reply);
+            reply_missing(reply);
+        if (buffer_size(reply->out) - before > call->node->config.max_reply_bytes) {
+            buffer_truncate(reply->out, before);
+            *reply = begun;
+            command_refuse_reply(call);
+            return;
+        }
     }
 }
 
@@ -241,6 +249,8 @@ static void get_with_options(struct command_call *call)
         return;
     }
     if (o.time_index != 0 && !command_expiry(call, o.time_index, o.time, &expires_ms))
+        return;
+    if ((o.time_index != 0 || o.persists) && command_refuse_rmw(call))
         return;
     if (expires_ms != rec.expires_ms && (o.time_index != 0 || o.persists))
         get_and_expire(call, &rec, expires_ms);

@@ -199,6 +199,9 @@ static void discard(struct command_call *call)
     reply_ok(call->reply);
 }
 
+/* A shorter answer is not left out: saying so would take as much. */
+#define REFUSAL_BYTES 128u
+
 /* WAIT and WAITAOF do not wait here. */
 static void answer_at_once(struct command_call *call)
 {
@@ -212,8 +215,10 @@ static void answer_at_once(struct command_call *call)
     }
 }
 
-/* Runs the command at the front of `queue`, and takes it away. */
-static void run_queued(struct command_call *exec, struct bytes *queue, struct resp_reader *words)
+/* Runs the command at the front of `queue`, and takes it away. exec_begun: where the answer to all of them
+ * begins. */
+static void run_queued(struct command_call *exec, size_t exec_begun, struct bytes *queue,
+                       struct resp_reader *words)
 {
     size_t count = (size_t)take_size(queue);
     resp_reset(words);
@@ -233,9 +238,17 @@ static void run_queued(struct command_call *exec, struct bytes *queue, struct re
     call.command = command_find(&exec->node->commands, call.words[0]);
     call.written = 0;
     call.wait = (struct command_wait){.wanted = false};
+    struct reply begun = *exec->reply;
+    size_t before = buffer_size(begun.out);
     command_run(&call);
     if (call.wait.wanted)
         answer_at_once(&call);
+    size_t size = buffer_size(begun.out);
+    if (size - exec_begun > exec->node->config.max_reply_bytes && size - before > REFUSAL_BYTES) {
+        buffer_truncate(begun.out, before); /* it was run all the same */
+        *exec->reply = begun;
+        command_refuse_reply(exec);
+    }
     exec->written = call.written != 0 ? call.written : exec->written;
     exec->quit = exec->quit || call.quit;
 }
@@ -258,11 +271,12 @@ static void exec(struct command_call *call)
         struct bytes queue = buffer_bytes(&t->queue);
         size_t count = t->count;
         buffer_init(&words.words, s->node->heap);
+        size_t begun = buffer_size(call->reply->out);
         reply_list(call->reply, count);
         /* A command among them may look at the session: it is not in a transaction any more. */
         t->open = false;
         for (size_t i = 0; i < count; i++)
-            run_queued(call, &queue, &words);
+            run_queued(call, begun, &queue, &words);
         buffer_close(&words.words);
     }
     transaction_free(s);

@@ -55,7 +55,8 @@ struct options {
     uint32_t max_clients; /* at least 1 */
     uint64_t journal_memory_bytes; /* at least 1 MiB */
     uint64_t keys_limit; /* of the KEYS command */
-    uint64_t max_query_bytes; /* at least 64 KiB */
+    uint64_t max_reply_bytes; /* at least 64 KiB */
+    uint64_t max_query_bytes; /* likewise */
     uint32_t max_arguments; /* at least 8 */
     enum options_rmw rmw;
     uint64_t max_output_bytes; /* at least 1 KiB */

@@ -78,6 +78,8 @@ enum option_kind {
       "SIZE", "longest value taken from a client, at most 512MiB")                                 \
     X(MAX_QUERY, "max-query", SIZE, 64 * OPTIONS_KIB, OPTIONS_TIB, OPTION_AT(max_query_bytes),     \
       "1GiB", "SIZE", "longest command of a Redis client, all its words together")                 \
+    X(MAX_REPLY, "max-reply", SIZE, 64 * OPTIONS_KIB, OPTIONS_TIB, OPTION_AT(max_reply_bytes),     \
+      "64MiB", "SIZE", "longest list in one reply: MGET, KEYS, EXEC")                              \
     X(MAX_ARGUMENTS, "max-arguments", NUMBER, 8, UINT32_MAX, OPTION_AT(max_arguments), "1048576",  \
       "N", "most words of a Redis client's command")                                               \
     X(RMW, "rmw", CHOICE, 0, 0, OPTION_AT(rmw), "local", "local|reject",                           \

@@ -322,6 +322,7 @@ static struct node *make_node(struct server *s, uint16_t port)
         .journal_bytes = o->journal_memory_bytes,
         .keys_limit = o->keys_limit,
         .max_clients = o->max_clients,
+        .max_reply_bytes = o->max_reply_bytes,
         .max_query_bytes = o->max_query_bytes,
         .max_words = o->max_arguments,
         .rmw_reject = o->rmw == OPTIONS_RMW_REJECT,

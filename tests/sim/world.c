@@ -285,6 +285,7 @@ static void init_node(struct sim *s, uint32_t index)
                                      .max_value_bytes = 1u << 20,
                                      .journal_bytes = JOURNAL_BYTES_MIN,
                                      .keys_limit = 100000,
+                                     .max_reply_bytes = 1u << 20,
                                      .max_query_bytes = 1u << 20,
                                      .max_words = 1024,
                                      .max_output_bytes = 64u << 10,

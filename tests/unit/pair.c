@@ -174,6 +174,7 @@ void pair_open(struct pair *p, uint32_t size)
                                          .max_value_bytes = 1u << 20,
                                          .journal_bytes = JOURNAL_BYTES_MIN,
                                          .keys_limit = 100000,
+                                         .max_reply_bytes = 1u << 20,
                                          .max_query_bytes = 1 << 20,
                                          .max_words = 1024,
                                          .max_output_bytes = 1u << 20};

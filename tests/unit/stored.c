@@ -38,6 +38,7 @@ static bool start_node(struct stored *t)
                                  .max_value_bytes = 1u << 20,
                                  .journal_bytes = JOURNAL_BYTES_MIN,
                                  .keys_limit = 1000,
+                                 .max_reply_bytes = 1u << 20,
                                  .max_query_bytes = 1 << 20,
                                  .max_words = 1024,
                                  .max_output_bytes = 1u << 20,

@@ -297,6 +297,59 @@ static void reads_count_hits_and_misses(void **state)
     assert_int_equal(c->misses, 2);
 }
 
+static void a_list_that_is_too_long_is_refused(void **state)
+{
+    struct pair *p = *state;
+    char set[300], two[600];
+    p->nodes[0].config.max_reply_bytes = 500;
+    pair_start(p, 0);
+    snprintf(set, sizeof set, "SET a %0200d", 1);
+    snprintf(two, sizeof two, "*2\r\n$200\r\n%0200d\r\n$200\r\n%0200d", 1, 1);
+    assert_resp(p, set, "+OK");
+    assert_resp(p, "MGET a a", two);
+    assert_resp(p, "MGET a a a",
+                "-ERR the answer would be over 500 bytes (--max-reply); it takes "
+                "several requests");
+    /* Of a transaction, what does not fit is left out, and all of it is run. */
+    assert_resp(p, "MULTI", "+OK");
+    assert_resp(p, "MGET a a", "+QUEUED");
+    assert_resp(p, "GETDEL a", "+QUEUED");
+    assert_resp(p, "SET b 1", "+QUEUED");
+    const char *reply = client_send(p, "EXEC");
+    assert_memory_equal(reply, "*3\r\n*2\r\n$200", 12);
+    assert_non_null(strstr(reply,
+                           "\r\n-ERR the answer would be over 500 bytes (--max-reply); it takes "
+                           "several requests\r\n+OK"));
+    assert_resp(p, "MGET a b", "*2\r\n$-1\r\n$1\r\n1");
+}
+
+static void a_list_that_is_too_long_is_refused_in_a_line_too(void **state)
+{
+    struct pair *p = *state;
+    p->nodes[0].config.max_reply_bytes = 60;
+    pair_start(p, 0);
+    assert_answer(p, "SET a 12345678901234567890", "OK");
+    assert_true(client_is_refused(p, "MGET a a a a", "--max-reply"));
+    assert_answer(p, "MGET a b", "2\n12345678901234567890\nNOT_FOUND");
+}
+
+static void what_reads_first_is_refused_with_rmw_reject(void **state)
+{
+    static const char *const LINES[] = {"EXPIRE k 5",    "PEXPIRE k 5", "EXPIREAT k 5",
+                                        "PEXPIREAT k 5", "PERSIST k",   "GETEX k PERSIST",
+                                        "GETDEL k",      "INCR k",      "APPEND k v",
+                                        "SETNX k v",     "MULTI"};
+    struct pair *p = *state;
+    p->nodes[0].config.rmw_reject = true;
+    pair_start(p, 0);
+    assert_answer(p, "SETEX k 100 1", "OK");
+    for (size_t i = 0; i < sizeof LINES / sizeof LINES[0]; i++)
+        assert_true(client_is_refused(p, LINES[i], "--rmw reject"));
+    assert_answer(p, "GETEX k", "1");
+    assert_answer(p, "TTL k", "100");
+    assert_answer(p, "DEL k", "1");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -317,6 +370,9 @@ int main(void)
         CLIENT_TEST(set_refuses_more_than_the_memory_limit),
         CLIENT_TEST(what_reads_first_is_refused_if_the_node_is_told_to),
         CLIENT_TEST(reads_count_hits_and_misses),
+        CLIENT_TEST(a_list_that_is_too_long_is_refused),
+        CLIENT_TEST(a_list_that_is_too_long_is_refused_in_a_line_too),
+        CLIENT_TEST(what_reads_first_is_refused_with_rmw_reject),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -31,6 +31,7 @@ static void options_parse_gives_every_option_its_default(void **state)
     assert_int_equal(o->max_clients, 10000);
     assert_int_equal(o->journal_memory_bytes, 64 * MIB);
     assert_int_equal(o->keys_limit, 100000);
+    assert_int_equal(o->max_reply_bytes, 64 * MIB);
     assert_int_equal(o->max_query_bytes, 1024 * MIB);
     assert_int_equal(o->max_arguments, 1048576);
     assert_int_equal(o->rmw, OPTIONS_RMW_LOCAL);
@@ -334,6 +335,8 @@ static void options_print_help_shows_each_option_with_its_default(void **state)
         "[16MiB]",
         "--max-query SIZE",
         "[1GiB]",
+        "--max-reply SIZE",
+        "[64MiB]",
         "--max-arguments N",
         "[1048576]",
         "--rmw local|reject",

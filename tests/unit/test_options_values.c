@@ -267,6 +267,7 @@ static const struct {
     {"journal-memory", "1048575", "from 1MiB to 1024GiB"},
     {"journal-memory", "1023KiB", "from 1MiB to 1024GiB"},
     {"journal-memory", "x", "from 1MiB to 1024GiB"},
+    {"max-reply", "65535", "from 64KiB to 1024GiB"},
     {"max-query", "65535", "from 64KiB to 1024GiB"},
     {"max-query", "x", "from 64KiB to 1024GiB"},
     {"max-arguments", "7", "from 8 to 4294967295"},
