@@ -133,7 +133,8 @@ static bool survived(const struct sim *s, const struct sim_node *n, uint32_t key
     /* After damage the vector says nothing of what was dropped; but of a live record it need not. */
     if (n->node->refilling)
         return x != &s->checker->keys[key].records[0] || x->tombstone || may_be_gone(s, n, key, x);
-    return vector_covers(&n->node->vector, x->origin, x->stamp) && may_be_gone(s, n, key, x);
+    return (x->unvouched || vector_covers(&n->node->vector, x->origin, x->stamp)) &&
+           may_be_gone(s, n, key, x);
 }
 
 static void check_promises(struct sim *s, const struct sim_node *n, uint32_t key)
@@ -146,6 +147,7 @@ static void check_promises(struct sim *s, const struct sim_node *n, uint32_t key
         if (!survived(s, n, key, x) && has_to_survive(s, n, x))
             sim_fail(s, 11, "%s has lost an acknowledged write to k%u in a crash", n->name, key);
         /* What is lost, or may be when nobody can tell after damage, no later crash owes. */
+        x->unvouched = x->unvouched || n->node->refilling;
         x->promised = is_held(s, n, key, x) || (!n->node->refilling && survived(s, n, key, x));
     }
 }

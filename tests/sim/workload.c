@@ -146,8 +146,10 @@ static size_t put_modified(struct sim *s, struct sim_node *n, struct sim_client 
 uint64_t workload_order(struct sim *s, struct sim_node *n, uint32_t key, bool is_delete)
 {
     char name[16], line[64];
+    if (n->node == NULL || n->paused_until_ms > s->now_ms)
+        return 0;
     workload_key(key, name);
-    for (uint32_t i = 0; i < s->plan.clients && n->node != NULL; i++) {
+    for (uint32_t i = 0; i < s->plan.clients; i++) {
         struct sim_client *c = &n->clients[i];
         if (!c->open || c->waiting)
             continue;

@@ -78,6 +78,8 @@ static void incrbyfloat_prints_as_redis_does(void **state)
         {"0", "1e-20", "0"},
     };
     char words[64];
+    if (unit_in_valgrind())
+        skip();
     pair_start(p, 0);
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         snprintf(words, sizeof words, "SET k %s", cases[i].value);
@@ -93,6 +95,8 @@ static void incrbyfloat_takes_finite_numbers_only(void **state)
     struct pair *p = *state;
     static const char *const wrong[] = {"nan", "x", "~", "1x", "1e5000", "1e-5000", "-1e99999"};
     char words[64];
+    if (unit_in_valgrind())
+        skip();
     pair_start(p, 0);
     for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
         snprintf(words, sizeof words, "INCRBYFLOAT k %s", wrong[i]);

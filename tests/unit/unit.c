@@ -15,13 +15,18 @@ uint64_t unit_seed(const char *test)
     return seed;
 }
 
+bool unit_in_valgrind(void)
+{
+    const char *preloaded = getenv("LD_PRELOAD");
+    return preloaded != NULL && strstr(preloaded, "vgpreload") != NULL;
+}
+
 uint64_t unit_rounds(uint64_t usual)
 {
-    const char *given = getenv("KV_ROUNDS"), *preloaded = getenv("LD_PRELOAD");
+    const char *given = getenv("KV_ROUNDS");
     if (given != NULL)
         return strtoull(given, NULL, 0);
-    bool in_valgrind = preloaded != NULL && strstr(preloaded, "vgpreload") != NULL;
-    return in_valgrind ? usual / 20 + 1 : usual;
+    return unit_in_valgrind() ? usual / 20 + 1 : usual;
 }
 
 static void show(const char *what, struct bytes bytes)

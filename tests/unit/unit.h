@@ -23,6 +23,9 @@ uint64_t unit_seed(const char *test);
  * twentieth of that in valgrind. */
 uint64_t unit_rounds(uint64_t usual);
 
+/* There long doubles are doubles, so what depends on them cannot be tested. */
+bool unit_in_valgrind(void);
+
 /* Both slices, byte by byte; a failure shows them. */
 #define assert_bytes_equal(actual, expected)                                                       \
     unit_assert_bytes((actual), (expected), __FILE__, __LINE__)
