@@ -38,12 +38,9 @@ struct command_call {
 };
 
 enum command_flag {
-    COMMAND_WRITE =
-        1, /* refused while the disk takes none, or the clock differs from most peers' */
-    COMMAND_READS_FIRST =
-        2, /* reads, then writes what follows from it: refused with --rmw reject */
-    COMMAND_LOADING =
-        4, /* taken while the node reads its data, or is being refilled by its peers */
+    COMMAND_WRITE = 1, /* refused while the disk takes none, or the clock is off */
+    COMMAND_READS_FIRST = 2, /* writes what follows from what it reads: see --rmw reject */
+    COMMAND_LOADING = 4, /* taken while the node loads, or is refilled by its peers */
     COMMAND_NO_MULTI = 8, /* not within MULTI */
     COMMAND_AT_ONCE = 16, /* within MULTI it is run, not queued */
     COMMAND_SLOW = 32, /* may take long whatever its words are: its time is always taken */
@@ -58,8 +55,8 @@ struct command {
     const char *name; /* in capitals, at most COMMAND_NAME_BYTES_MAX */
     void (*run)(struct command_call *call);
     int arity; /* the number of words, the name included; -n = at least n */
-    int key_first, key_last,
-        key_step; /* which words are keys; 0, 0, 0 = none; last < 0: from the end */
+    /* Which words are keys; 0, 0, 0 = none; last < 0: counted from the end. */
+    int key_first, key_last, key_step;
     unsigned flags;
     unsigned rest_index; /* which word takes the rest of a line; 0 = none */
     const char *group; /* of COMMAND DOCS: string, generic, connection, server, transactions */

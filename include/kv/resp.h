@@ -8,8 +8,7 @@
 /* Reads commands one after another. Zeroed, and `words` initialised, in the beginning. */
 struct resp_reader {
     struct buffer words; /* struct bytes each: of all commands read since resp_reset */
-    size_t
-        first; /* which of them is the first of the command that was read last, or is being read */
+    size_t first; /* among them, of the command that was read last, or is being read */
     uint64_t left; /* words of it that are still to come; 0 = it begins */
     size_t at; /* bytes of it that were read */
     size_t needed; /* so many have to be there before there is more to read */
