@@ -152,6 +152,10 @@ void session_settle(struct session *s, struct moment now, size_t before,
 {
     bool behind = session_has_holds(s);
     struct buffer *out = session_reply_buffer(s);
+    if (buffer_failed(out)) {
+        buffer_truncate(out, before); /* the session ends: half a reply would be a false one */
+        return;
+    }
     size_t added = buffer_size(out) - before;
     if (wait->wanted) {
         if (!behind) {

@@ -66,6 +66,35 @@ static void session_del_without_memory_does_not_claim_the_key_was_missing(void *
     }
 }
 
+/* A reply is written in parts; what is there of one when memory ends would read as another. */
+static void session_without_memory_gives_no_half_a_reply(void **state)
+{
+    static const char *const REQUESTS[] = {
+        "GET k\nGET k\n", "*2\r\n$3\r\nGET\r\n$1\r\nk\r\n*2\r\n$3\r\nGET\r\n$1\r\nk\r\n"};
+    (void)state;
+    for (size_t i = 0; i < 2; i++) {
+        for (int size = 1; size < 300; size++) {
+            char set[400], one[400];
+            struct pair p;
+            pair_open(&p, 1);
+            pair_start(&p, 0);
+            struct session *s = &p.nodes[0].session;
+            snprintf(set, sizeof set, "SET k %0*d", size, 1);
+            pair_command(&p, 0, set);
+            int bytes = i == 0 ? snprintf(one, sizeof one, "%0*d\n", size, 1)
+                               : snprintf(one, sizeof one, "$%d\r\n%0*d\r\n", size, size, 1);
+            failing_heap_arm(&p.heap, 2); /* the first makes room for some of it */
+            session_read(s, p.now, bytes_text(REQUESTS[i]));
+            failing_heap_disarm(&p.heap);
+            struct bytes out = buffer_bytes(session_output(s));
+            assert_int_equal(out.size % (size_t)bytes, 0);
+            for (size_t at = 0; at < out.size; at += (size_t)bytes)
+                assert_memory_equal(out.data + at, one, (size_t)bytes);
+            pair_close(&p);
+        }
+    }
+}
+
 /* Lets acks or the deadline come before the shell has ended the failed connection. */
 static void check_held(uint64_t n, bool acks, const char *input, bool *failed)
 {
@@ -150,6 +179,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(session_survives_a_failure_at_every_allocation),
         cmocka_unit_test(session_del_without_memory_does_not_claim_the_key_was_missing),
+        cmocka_unit_test(session_without_memory_gives_no_half_a_reply),
         cmocka_unit_test(session_survives_a_failure_while_replies_are_held),
         cmocka_unit_test(session_that_cannot_release_a_reply_ends),
         cmocka_unit_test(line_split_says_so_without_memory),
