@@ -11,6 +11,8 @@ import socket
 import threading
 import time
 
+from kvtest import eventually
+
 CHUNK_BYTES = 4096
 SOCKET_BUFFER_BYTES = 4096  # the kernel makes some more of it
 TURN_S = 0.02
@@ -31,6 +33,7 @@ class SlowLink:
         self.passed_bytes = {True: 0, False: 0}
         self._allowed = {True: 0.0, False: 0.0}
         self._listeners, self._ways = {}, []
+        self._turns = 0
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
 
@@ -54,6 +57,12 @@ class SlowLink:
         for listener in self._listeners:
             listener.close()
 
+    def slow_down(self, rate):
+        """Changes the rate, and waits until nothing passes at the old one any more."""
+        self.rate = rate
+        begin = self._turns
+        eventually(lambda: self._turns > begin + 1, 5, "the line is slow")
+
     def _run(self):
         last = time.monotonic()
         while not self._ended.wait(TURN_S if self.rate else 0.001):
@@ -63,6 +72,7 @@ class SlowLink:
                                             min(self._allowed[direction] + (now - last) * self.rate,
                                                 max(self.rate * 0.1, 64)))
             last = now
+            self._turns += 1
             for listener, target in self._listeners.items():
                 self._accept(listener, target)
             for way in list(self._ways):

@@ -67,7 +67,7 @@ def test_a_peer_at_1_kb_a_second_delays_nobody_and_costs_bounded_memory(cluster,
     a, b, slow = cluster.values()
     fast_writes, fast_slowest_s, _ = loaded(a, b, "fast")
     eventually(lambda: a.info()["digest"] == slow.info()["digest"], 20, "the line is fast at first")
-    line.rate = 1000
+    line.slow_down(1000)
     passed, begin = sum(line.passed_bytes.values()), time.monotonic()
     writes, slowest_s, lag_ms = loaded(a, b, "slow")
     passed_a_second = (sum(line.passed_bytes.values()) - passed) / (time.monotonic() - begin)
