@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from kvtest import eventually
+from kvtest import eventually, free_ports
 
 
 def timed(action):
@@ -179,3 +179,26 @@ def test_a_client_that_vanishes_while_it_waits_harms_nobody(kv):
     eventually(lambda: node.number("clients") == 1, 10, "they are forgotten")
     with node.connect() as conn:
         assert conn.cmd("SET", "k", "v").startswith("ERROR 0 of 1")
+
+
+def test_waitaof_counts_what_is_synced_here_and_at_peers(kv, tmp_path):
+    ports = free_ports(3)
+    peers = ",".join(f"127.0.0.1:{port}" for port in ports)
+    disks = [tmp_path / "data1", tmp_path / "data2", None]  # the third is in memory only
+    nodes = [kv.prepare(f"node{i + 1}", port=ports[i], peers=peers,
+                        **({"data_dir": disks[i]} if disks[i] else {})) for i in range(3)]
+    for node in nodes:
+        node.start()
+    for node in nodes:
+        eventually(lambda node=node: node.number("peers_linked") == 2, 20, f"{node.name} is linked")
+    with nodes[0].connect() as conn:
+        assert conn.cmd("SET", "k", "v") == "OK"
+        conn.send(b"WAITAOF 1 1 10000\n")
+        assert [conn.line() for _ in range(3)] == [b"2", b"1", b"1"]
+        # Nobody else has a disk: it answers what there is when the time is over.
+        assert conn.cmd("SET", "k", "w") == "OK"
+        conn.send(b"WAITAOF 1 2 3000\n")
+        assert [conn.line() for _ in range(3)] == [b"2", b"1", b"1"]
+    with nodes[2].connect() as conn:
+        assert conn.cmd("WAITAOF", 1, 0, 100).startswith("ERROR ")
+        assert conn.cmd("WAITAOF", 2, 0, 100).startswith("ERROR WAITAOF takes 0 or 1")
