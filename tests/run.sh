@@ -35,8 +35,6 @@ install_packages() {
     local wanted missing=()
     mapfile -t wanted < <(cat docker/packages-*.txt tests/packages.txt | sort -u)
     for package in "${wanted[@]}"; do
-        # A node from elsewhere brings npm along, and Debian's does not go with it.
-        [ "$package" != npm ] || ! command -v npm >/dev/null || continue
         # A Node.js that is not Debian's brings npm with it, and cannot be installed beside Debian's.
         case $package in
         nodejs | npm) ! command -v npm >/dev/null || continue ;;

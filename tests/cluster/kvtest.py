@@ -401,6 +401,13 @@ class Node:
         return next((peer for peer in self.peers()
                      if all(peer.get(name) == value for name, value in wanted.items())), None)
 
+    def wait_let_go(self, *names, deadline_s=15):
+        """This node sends those members nothing any more. `peers_linked` alone does not say so: it
+        falls when the first of a link's two directions ends."""
+        for name in names:
+            eventually(lambda name=name: self.peer(name=name)["state"] in ("down", "connecting"),
+                       deadline_s, f"{self.name} lets go of {name}")
+
     def write_many(self, pairs, window=1000):
         """SET (key, value) pairs in pipelines; every reply must be OK."""
         with self.connect(timeout_s=60) as conn:

@@ -29,8 +29,8 @@ def test_a_split_costs_the_missing_records_and_little_else(net, kv, keys):
     cluster.wait_equal()
     net.deafen("a", "b")
     net.deafen("b", "a")
-    for node in cluster:
-        eventually(lambda node=node: node.number("peers_linked") == 0, 12, "they lose each other")
+    a.wait_let_go(b.name)
+    b.wait_let_go(a.name)
     before = sum(node.number("peer_bytes_received") for node in cluster)
     missing = [(f"new{i:07}", "y" * 50) for i in range(keys)]
     a.write_many(missing)

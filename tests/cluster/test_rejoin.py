@@ -52,7 +52,7 @@ def test_a_node_that_hung_gets_only_what_it_missed(kv, journal_memory):
     before = cluster[2].number("peer_bytes_received")
     cluster[2].pause()
     for node in cluster.nodes[:2]:
-        eventually(lambda node=node: node.number("peers_linked") == 1, 15, "it is let go")
+        node.wait_let_go("node3")
     missed = pairs_of("new", 40_000)
     cluster[0].write_many(missed[:20_000])
     cluster[1].write_many(missed[20_000:])
@@ -108,8 +108,7 @@ def test_the_links_are_made_again_after_a_restart_or_a_crash(kv):
         for other in cluster:
             if other is not node:
                 eventually(lambda other=other: other.number("peers_linked") == 1, 10, "missed")
-        peer = next(other for other in cluster if other is not node).peer(name=node.name)
-        assert peer["state"] in ("down", "connecting"), peer
+                other.wait_let_go(node.name)
         node.start()
         cluster.wait_linked()
         node.cmd("SET", f"turn{turn}", "v")
