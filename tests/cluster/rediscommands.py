@@ -51,6 +51,17 @@ class Near:
         return b"%d" % ((int(time.time()) + off) * self.units)
 
 
+class Fresh:
+    """A time to live like none before it: with the same again, GT and LT would tell by the millisecond in
+    which each of the two servers takes the command."""
+
+    def __init__(self, units):
+        self.units = units
+
+    def pick(self, rng):
+        return b"%d" % (rng.randrange(200, 2_000_000) * self.units)
+
+
 class Some:
     """Words of a list of choices, from `least` to `most` of them."""
 
@@ -108,8 +119,9 @@ FORMS = {
     "exists": [[Some(KEYS, 1, 4)]],
     "touch": [[Some(KEYS, 1, 4)]],
     "dbsize": [[]],
-    "expire": [[KEYS, TTLS], [KEYS, TTLS, Some(WHENS, 1, 2)], [KEYS, TTLS, [b"frob"]]],
-    "pexpire": [[KEYS, MS_TTLS], [KEYS, MS_TTLS, Some(WHENS, 1, 2)]],
+    "expire": [[KEYS, TTLS], [KEYS, Fresh(1), Some(WHENS, 1, 2)], [KEYS, ODD_TTLS, [b"NX", b"XX"]],
+               [KEYS, TTLS, [b"frob"]]],
+    "pexpire": [[KEYS, MS_TTLS], [KEYS, Fresh(1000), Some(WHENS, 1, 2)], [KEYS, ODD_TTLS, [b"NX", b"XX"]]],
     "expireat": [[KEYS, SECONDS], [KEYS, SECONDS, Some(WHENS, 1, 2)]],
     "pexpireat": [[KEYS, MILLIS], [KEYS, MILLIS, Some(WHENS, 1, 2)]],
     "persist": [[KEYS]],
@@ -257,6 +269,11 @@ def unknown(rng):
             *Some(VALUES, 0, 4).pick_all(rng)]
 
 
+# SET with a time gone by: to these commands, Redis has such a key until somebody asks for it.
+COUNTING = ("dbsize", "memory")
+EXPIRES_THEM = [b"EXISTS", *KEYS, *STRAY]
+
+
 class Story:
     """Batches of commands for one of two connections: [(which, [words, …], inline), …]."""
 
@@ -271,9 +288,8 @@ class Story:
             batch = []
             for _ in range(rng.randint(1, 12) if pipelined else 1):
                 words = self.next_command(rng, names, open_transactions[which])
-                if name_of(words) in ("dbsize", "memory"):
-                    # SET with a time gone by: to these, Redis has such a key until somebody asks for it.
-                    batch.append([b"EXISTS", *KEYS, *STRAY])
+                if name_of(words) in COUNTING:
+                    batch.append(EXPIRES_THEM)
                 batch.append(words)
                 open_transactions[which] = self.after(words, open_transactions[which])
                 if name_of(words) in CONNECTION:

@@ -19,7 +19,8 @@ import pytest
 import commandtable
 from disktest import ready
 from kvtest import REPOSITORY, eventually
-from rediscommands import CONNECTION, FORMS, SUBCOMMANDS, Story, forms_of, name_of, same, same_list
+from rediscommands import (CONNECTION, COUNTING, EXPIRES_THEM, FORMS, SUBCOMMANDS, Story, forms_of, name_of,
+                           same, same_list)
 from resp import RedisServer, Resp, encode, encode_inline, words_of
 
 DOCUMENT = (REPOSITORY / "docs" / "commands.md").read_text()
@@ -157,6 +158,8 @@ def test_every_form_of_every_command(kv, redis, protocol):
     pair = Pair(redis, node, protocol)
     faults = []
     for name in FORMS:
+        if name in COUNTING:
+            pair.run([EXPIRES_THEM])
         for words in [[name.encode()], *forms_of(name, rng)]:
             faults += [one for one in pair.run([words]) if not one[-1]]
             if name in ("multi", "exec"):
