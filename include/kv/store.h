@@ -43,7 +43,7 @@ void store_free(struct store *s);
 int store_merge(struct store *s, const struct record *rec, bool covered);
 
 /* How many keys are worth asking for at a time. */
-#define STORE_PREFETCH_MAX 32u
+#define STORE_PREFETCH_MAX 64u
 
 /* Asks the caches for what finding or merging these keys will read: the misses of all of them then
  * overlap, where one merge after another would wait for each of its own. Changes nothing. count: at

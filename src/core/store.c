@@ -22,6 +22,8 @@
 #define uthash_nonfatal_oom(entry) (oom = true)
 #define uthash_malloc(size)        table_alloc(s, size)
 #define uthash_free(pointer, size) table_free(s, pointer, size)
+/* Tables grow by TABLE_LOAD_MAX alone: the seed of the hash keeps chains short, whatever the keys. */
+#define HASH_BKT_CAPACITY_THRESH (1u << 24)
 #include "store_internal.h"
 
 #define PARTITION_SHIFT 52
@@ -31,6 +33,10 @@ _Static_assert(STORE_PARTITIONS == 1u << (64 - PARTITION_SHIFT), "a partition is
  * changes within that is updated in place. */
 #define ENTRY_GRAIN       16u
 #define ENTRY_GRAIN_SPARE 8u
+
+/* Entries a bucket, at most. More make longer chains, each step of which is a miss of the caches; fewer
+ * make more buckets, at 16 bytes each. docs/performance.md has both measured. */
+#define TABLE_LOAD_MAX 2.5
 
 #define VALUE_BYTES_MASK 0x3fffffffu
 #define FLAG_TOMBSTONE   0x40000000u
@@ -194,13 +200,27 @@ uint32_t store_partition(struct bytes key)
     return (uint32_t)(hash_key(key) >> PARTITION_SHIFT);
 }
 
+/* What leads to a table's entries has changed, or may have. */
+static void note_table(struct partition *p)
+{
+    const UT_hash_table *table = p->entries == NULL ? NULL : p->entries->hh.tbl;
+    p->buckets = table == NULL ? NULL : table->buckets;
+    p->bucket_mask = table == NULL ? 0 : table->num_buckets - 1;
+}
+
 static struct place locate(struct store *s, struct bytes key)
 {
     struct place at = {.key_hash = hash_key(key),
                        .bucket_hash = (unsigned)hash_seeded(key, s->hash_seed)};
     at.partition = &s->partitions[at.key_hash >> PARTITION_SHIFT];
-    HASH_FIND_BYHASHVALUE(hh, at.partition->entries, key.data, (unsigned)key.size, at.bucket_hash,
-                          at.entry);
+    if (at.partition->buckets == NULL)
+        return at;
+    const struct UT_hash_handle *hh =
+        at.partition->buckets[at.bucket_hash & at.partition->bucket_mask].hh_head;
+    while (hh != NULL && (hh->hashv != at.bucket_hash || hh->keylen != key.size ||
+                          memcmp(hh->key, key.data, key.size) != 0))
+        hh = hh->hh_next;
+    at.entry = hh == NULL ? NULL : container_of(hh, struct entry, hh);
     return at;
 }
 
@@ -245,16 +265,21 @@ static int table_add(struct store *s, const struct place *at, const struct recor
                      uint32_t origin_index)
 {
     bool oom = false;
+    struct partition *p = at->partition;
     struct entry *e = entry_new(s, rec, origin_index);
     if (e == NULL)
         return -ENOMEM;
-    HASH_ADD_KEYPTR_BYHASHVALUE(hh, at->partition->entries, entry_key(e), (unsigned)rec->key.size,
-                                at->bucket_hash, e);
-    if (oom) {
-        table_free(s, e, bytes_for(rec));
-        return -ENOMEM;
-    }
-    return 0;
+    UT_hash_table *table = p->entries == NULL ? NULL : p->entries->hh.tbl;
+    if (table != NULL && table->num_items >= table->num_buckets * TABLE_LOAD_MAX)
+        HASH_EXPAND_BUCKETS(hh, table, oom);
+    if (!oom)
+        HASH_ADD_KEYPTR_BYHASHVALUE(hh, p->entries, entry_key(e), (unsigned)rec->key.size,
+                                    at->bucket_hash, e);
+    note_table(p);
+    if (!oom)
+        return 0;
+    table_free(s, e, bytes_for(rec));
+    return -ENOMEM;
 }
 
 static void table_remove(struct store *s, struct partition *p, struct entry *e)
@@ -265,6 +290,7 @@ static void table_remove(struct store *s, struct partition *p, struct entry *e)
             c->next = e->hh.next;
     }
     HASH_DELETE(hh, p->entries, e);
+    note_table(p);
     table_free(s, e, entry_bytes(e));
 }
 
@@ -320,7 +346,6 @@ uint64_t store_expiring_count(const struct store *s)
 void store_prefetch(const struct store *s, const struct bytes *keys, size_t count)
 {
     const struct partition *partitions[STORE_PREFETCH_MAX];
-    const struct UT_hash_table *tables[STORE_PREFETCH_MAX];
     const struct UT_hash_bucket *buckets[STORE_PREFETCH_MAX];
     const struct UT_hash_handle *chains[STORE_PREFETCH_MAX];
     unsigned hashes[STORE_PREFETCH_MAX];
@@ -330,17 +355,11 @@ void store_prefetch(const struct store *s, const struct bytes *keys, size_t coun
         partitions[i] = &s->partitions[hash_key(keys[i]) >> PARTITION_SHIFT];
         __builtin_prefetch(partitions[i]);
     }
-    for (size_t i = 0; i < count; i++)
-        __builtin_prefetch(partitions[i]->entries);
     for (size_t i = 0; i < count; i++) {
-        tables[i] = partitions[i]->entries == NULL ? NULL : partitions[i]->entries->hh.tbl;
-        __builtin_prefetch(tables[i]);
         hashes[i] = (unsigned)hash_seeded(keys[i], s->hash_seed);
-    }
-    for (size_t i = 0; i < count; i++) {
-        buckets[i] = tables[i] == NULL
+        buckets[i] = partitions[i]->buckets == NULL
                          ? NULL
-                         : &tables[i]->buckets[hashes[i] & (tables[i]->num_buckets - 1)];
+                         : &partitions[i]->buckets[hashes[i] & partitions[i]->bucket_mask];
         __builtin_prefetch(buckets[i]);
     }
     for (size_t i = 0; i < count; i++) {

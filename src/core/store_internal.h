@@ -22,6 +22,10 @@ struct origin {
 
 struct partition {
     struct entry *entries; /* the uthash head */
+    /* Its table's, borrowed, for finding: uthash leads there from the head through the table, and each
+     * of these steps would be one more miss of the caches. NULL without entries. */
+    const struct UT_hash_bucket *buckets;
+    unsigned bucket_mask; /* how many buckets there are, less one: a power of two */
     uint64_t stamp_max;
     uint64_t digest; /* sum over live records, see record_digest */
     uint64_t expires_min; /* no record expires before this, but for those that a sweep under way has
