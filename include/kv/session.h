@@ -66,6 +66,12 @@ void session_close(struct session *s);
 /* Bytes that arrived; borrowed for the call. Executes what is complete. */
 void session_read(struct session *s, struct moment now, struct bytes bytes);
 
+/* The key that session_read with these bytes would look for first. To be asked before it, so that the
+ * keys of several sessions can be asked for together (store_prefetch).
+ * False when there is none, or it would take longer to tell than it is worth: behind what came before,
+ * or in a pipeline, which looks ahead by itself. *key points into the bytes. */
+bool session_first_key(struct session *s, struct bytes bytes, struct bytes *key);
+
 /* The client has ended its side. What came last counts even without its line end. */
 void session_read_end(struct session *s, struct moment now);
 

@@ -7,6 +7,9 @@
 #include "kv/slowlog.h"
 #include "kv/transaction.h"
 
+/* What is longer holds several commands, or a value to which one miss of the caches is little. */
+#define FIRST_KEY_BYTES_MAX 512u
+
 void session_init(struct session *s, struct node *node)
 {
     *s = (struct session){.node = node, .id = ++node->last_session_id};
@@ -203,6 +206,14 @@ void session_read(struct session *s, struct moment now, struct bytes bytes)
     if (!s->closing && !s->failed)
         run_input(s, now, bytes);
     session_wake(s);
+}
+
+bool session_first_key(struct session *s, struct bytes bytes, struct bytes *key)
+{
+    if (bytes.size == 0 || bytes.size > FIRST_KEY_BYTES_MAX || buffer_size(&s->in) > 0)
+        return false;
+    return bytes.data[0] == '*' ? session_array_key(s, bytes, key)
+                                : session_line_key(s, bytes, key);
 }
 
 void session_read_end(struct session *s, struct moment now)

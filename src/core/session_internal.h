@@ -29,6 +29,10 @@ size_t session_run_lines(struct session *s, struct moment now, struct bytes inpu
 size_t session_run_arrays(struct session *s, struct moment now, struct bytes input);
 size_t session_run_inline(struct session *s, struct moment now, struct bytes input);
 
+/* Likewise each: the key of the command at the front of `input`, see session_first_key. */
+bool session_line_key(struct session *s, struct bytes input, struct bytes *key);
+bool session_array_key(struct session *s, struct bytes input, struct bytes *key);
+
 /* session_resp.c */
 /* Before the next command is read after one that had not arrived whole. */
 void session_forget_partial(struct session *s);

@@ -64,6 +64,12 @@ static size_t look_ahead(struct session *s, struct bytes input)
     return count;
 }
 
+bool session_line_key(struct session *s, struct bytes input, struct bytes *key)
+{
+    (void)s;
+    return line_second_words(input, key, 1) == 1;
+}
+
 size_t session_run_lines(struct session *s, struct moment now, struct bytes input)
 {
     size_t parsed = 0, ahead = 0;

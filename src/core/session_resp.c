@@ -53,14 +53,19 @@ static void keep_partial(struct session *s, struct resp_reader *reader)
 
 /* --- a batch ------------------------------------------------------------------------------- */
 
-static void read_batch(struct session *s, struct bytes input, struct batch *b)
+static struct resp_limits limits_of(const struct session *s)
 {
     const struct node_config *config = &s->node->config;
-    struct resp_limits limits = {.words_max = config->max_words,
-                                 .word_bytes_max = config->max_value_bytes > RECORD_KEY_BYTES_MAX
-                                                       ? config->max_value_bytes
-                                                       : RECORD_KEY_BYTES_MAX,
-                                 .bytes_max = config->max_query_bytes};
+    return (struct resp_limits){.words_max = config->max_words,
+                                .word_bytes_max = config->max_value_bytes > RECORD_KEY_BYTES_MAX
+                                                      ? config->max_value_bytes
+                                                      : RECORD_KEY_BYTES_MAX,
+                                .bytes_max = config->max_query_bytes};
+}
+
+static void read_batch(struct session *s, struct bytes input, struct batch *b)
+{
+    struct resp_limits limits = limits_of(s);
     /* One that goes on from earlier input is read alone. */
     size_t most = s->reader != NULL ? 1 : BATCH_COMMANDS;
     b->stopped_by = 1;
@@ -81,12 +86,19 @@ static void look_up(struct session *s, struct batch *b)
 {
     struct bytes keys[STORE_PREFETCH_MAX];
     const struct bytes *words = resp_words(b->reader);
+    struct bytes name = bytes_of(NULL, 0);
+    const struct command *found = NULL;
     size_t key_count = 0;
     for (size_t i = 0; i < b->count; i++) {
         struct parsed *p = &b->commands[i];
         if (p->count == 0)
             continue;
-        p->command = command_find(&s->node->commands, words[p->first]);
+        /* Most often it is the one before again. */
+        if (!bytes_equal(name, words[p->first])) {
+            name = words[p->first];
+            found = command_find(&s->node->commands, name);
+        }
+        p->command = found;
         if (p->command == NULL || p->command->key_first == 0)
             continue;
         size_t step = (size_t)p->command->key_step;
@@ -97,6 +109,22 @@ static void look_up(struct session *s, struct batch *b)
     }
     if (key_count > 1)
         store_prefetch(s->node->store, keys, key_count);
+}
+
+bool session_array_key(struct session *s, struct bytes input, struct bytes *key)
+{
+    struct resp_reader *reader = &s->node->reader;
+    struct resp_limits limits = limits_of(s);
+    resp_reset(reader);
+    if (resp_read(reader, input, &limits) <= 0 || resp_word_count(reader) == 0)
+        return false;
+    const struct bytes *words = resp_words(reader);
+    const struct command *command = command_find(&s->node->commands, words[0]);
+    if (command == NULL || command->key_first == 0 ||
+        (size_t)command->key_first >= resp_word_count(reader))
+        return false;
+    *key = words[command->key_first];
+    return true;
 }
 
 /* Returns how many bytes the commands took that were run; all, unless the session had to stop. */

@@ -75,6 +75,7 @@ void conn_close(struct conn *c)
     if (c->closing)
         return;
     c->closing = true;
+    input_drop(c);
     list_remove(&c->all);
     if (c->link != NULL) {
         link_close(c->link, server_now(c->server));
@@ -93,14 +94,14 @@ void conn_close(struct conn *c)
 static size_t read_size(const struct conn *c)
 {
     const struct buffer *in = c->kind == CONN_PEER ? &c->link->in : &c->session.in;
-    return buffer_size(in) < READ_BYTES ? READ_BYTES : sizeof c->server->read_buffer;
+    return buffer_size(in) < READ_BYTES ? READ_BYTES : INPUT_READ_BYTES;
 }
 
 static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *buf)
 {
     struct conn *c = container_of(handle, struct conn, tcp);
     (void)suggested;
-    *buf = uv_buf_init(c->server->read_buffer, (unsigned)read_size(c));
+    *buf = uv_buf_init(input_room(&c->server->input), (unsigned)read_size(c));
 }
 
 static void become_peer(struct conn *c, struct address *address)
@@ -210,18 +211,32 @@ static bool wants_input(const struct conn *c)
     return c->kind == CONN_CLIENT && session_wants_input(&c->session);
 }
 
+void conn_read(struct conn *c, struct bytes bytes, bool has_more)
+{
+    feed(c, bytes);
+    if (!c->closing && !c->lingering && (has_more || !wants_input(c)))
+        stop_reading(c); /* conn_flush starts it again */
+}
+
 static void on_read(uv_stream_t *stream, ssize_t size, const uv_buf_t *buf)
 {
     struct conn *c = container_of(stream, struct conn, tcp);
-    if (size < 0) {
-        end_of_input(c, size);
+    /* If it was all that fits, libuv would go on reading in the same turn. */
+    bool has_more = size >= 0 && (size_t)size == buf->len;
+    if (size > 0 && !c->has_input && c->kind == CONN_CLIENT && c->identified && !c->lingering) {
+        if (has_more)
+            stop_reading(c);
+        input_gather(c, (size_t)size, has_more);
         return;
     }
-    feed(c, bytes_of(buf->base, (size_t)size));
-    /* If it was all that fits, libuv would go on reading in the same turn. */
-    bool enough = (size_t)size == buf->len;
-    if (!c->closing && !c->lingering && (enough || !wants_input(c)))
-        stop_reading(c); /* conn_flush starts it again */
+    if (c->has_input)
+        input_run(c->server); /* what came before comes first; these bytes stay where they are */
+    if (c->closing)
+        return;
+    if (size < 0)
+        end_of_input(c, size);
+    else
+        conn_read(c, bytes_of(buf->base, (size_t)size), has_more);
 }
 
 static void start_reading(struct conn *c)

@@ -20,6 +20,7 @@ struct conn {
     uint8_t sniffed[FRAME_MAGIC_BYTES]; /* the first bytes, as far as they are a peer's magic */
     uint8_t sniffed_bytes;
     bool identified; /* what it is is known */
+    bool has_input; /* in the server's struct input */
     bool reading;
     bool closing;
     bool over_limit; /* one client too many, unless it is a peer */
@@ -42,6 +43,9 @@ struct conn *conn_new(struct server *s);
 
 /* The dialled connection stands: a link to that address begins. */
 void conn_begin_link(struct conn *c, struct address *address);
+
+/* What has arrived goes to its session or link. has_more: there may be more to read. */
+void conn_read(struct conn *c, struct bytes bytes, bool has_more);
 
 /* Sends what its session or link has ready; ends it when it is finished. */
 void conn_flush(struct conn *c);

@@ -110,6 +110,7 @@ static void on_turn(uv_prepare_t *turn)
     struct server *s = container_of(turn, struct server, turn);
     struct storage *storage = s->persistence.storage;
     struct moment now = server_now(s);
+    input_run(s);
     if (s->node->loading && !s->stopping && !persistence_load(s)) {
         end_loop(s, 1);
         return;

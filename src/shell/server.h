@@ -4,6 +4,7 @@
 #define SHELL_SERVER_H
 
 #include "host.h"
+#include "input.h"
 #include "kv/node.h"
 #include "log.h"
 #include "options.h"
@@ -11,8 +12,6 @@
 #include "persistence.h"
 
 #include <uv.h>
-
-#define SERVER_READ_BYTES (64u << 10)
 
 struct server {
     uv_loop_t loop;
@@ -36,7 +35,7 @@ struct server {
     int status; /* to exit with */
     uint64_t stop_mono_ms; /* when to give up waiting for what is owed */
     char name[OPTIONS_TEXT_MAX];
-    char read_buffer[SERVER_READ_BYTES]; /* of all connections: one reads at a time */
+    struct input input; /* of all connections */
 };
 
 /* Runs a node until a signal ends it. options: borrowed. Returns the process's exit status; what
