@@ -39,9 +39,17 @@ static inline struct bytes buffer_bytes(const struct buffer *b)
     return bytes_of(b->data == NULL ? NULL : b->data + b->start, buffer_size(b));
 }
 
+/* What buffer_reserve does when there is no room yet. */
+uint8_t *buffer_grow(struct buffer *b, size_t size);
+
 /* Room for `size` more bytes at the end. Returns where to write them (call buffer_added after),
- * NULL on failure. */
-uint8_t *buffer_reserve(struct buffer *b, size_t size);
+ * NULL on failure. Here, and not in buffer.c, because every word of every command is put in a buffer. */
+static inline uint8_t *buffer_reserve(struct buffer *b, size_t size)
+{
+    if (b->failed || b->data == NULL || b->capacity - b->end < size)
+        return buffer_grow(b, size);
+    return b->data + b->end;
+}
 static inline void buffer_added(struct buffer *b, size_t size)
 {
     b->end += size;
@@ -49,7 +57,10 @@ static inline void buffer_added(struct buffer *b, size_t size)
 
 /* Appends; the bytes are copied. */
 void buffer_append(struct buffer *b, struct bytes bytes);
-void buffer_append_text(struct buffer *b, const char *text);
+static inline void buffer_append_text(struct buffer *b, const char *text)
+{
+    buffer_append(b, bytes_text(text)); /* of a literal the compiler knows the length */
+}
 void buffer_append_u64(struct buffer *b, uint64_t number);
 void buffer_append_i64(struct buffer *b, int64_t number);
 __attribute__((format(printf, 2, 3))) void buffer_printf(struct buffer *b, const char *format, ...);

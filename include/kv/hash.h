@@ -11,7 +11,14 @@ uint64_t hash_key(struct bytes key);
 uint64_t hash_seeded(struct bytes key, uint64_t seed);
 
 /* Mixes two words into one, order-sensitive. Used in digests; not secret. */
-uint64_t hash_mix(uint64_t a, uint64_t b);
+static inline uint64_t hash_mix(uint64_t a, uint64_t b)
+{
+    /* The finalizer of SplitMix64 (Steele, Lea, Flood 2014) over both words. */
+    uint64_t z = a + b * UINT64_C(0x9e3779b97f4a7c15);
+    z = (z ^ (z >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
+    z = (z ^ (z >> 27)) * UINT64_C(0x94d049bb133111eb);
+    return z ^ (z >> 31);
+}
 
 /* Guards a record or a frame against damage (not against malice). */
 uint32_t hash_checksum(struct bytes bytes);

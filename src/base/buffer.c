@@ -42,15 +42,13 @@ static bool make_room(struct buffer *b, size_t size)
     return true;
 }
 
-uint8_t *buffer_reserve(struct buffer *b, size_t size)
+uint8_t *buffer_grow(struct buffer *b, size_t size)
 {
     if (b->failed)
         return NULL;
-    if (b->data == NULL || b->capacity - b->end < size) {
-        if (!make_room(b, size)) {
-            b->failed = true;
-            return NULL;
-        }
+    if (!make_room(b, size)) {
+        b->failed = true;
+        return NULL;
     }
     return b->data + b->end;
 }
@@ -64,11 +62,6 @@ void buffer_append(struct buffer *b, struct bytes bytes)
         return;
     memcpy(at, bytes.data, bytes.size);
     b->end += bytes.size;
-}
-
-void buffer_append_text(struct buffer *b, const char *text)
-{
-    buffer_append(b, bytes_text(text));
 }
 
 void buffer_append_u64(struct buffer *b, uint64_t number)

@@ -131,10 +131,12 @@ bool node_is_durable(const struct node *n, uint64_t stamp)
 bool node_fits_memory(const struct node *n, const struct record *rec)
 {
     uint64_t limit = n->config.max_memory_bytes;
+    struct record old;
+    if (limit == 0)
+        return true;
     uint64_t used = store_memory_bytes(n->store);
     uint64_t wanted = store_entry_bytes(rec->key.size, rec->value.size, rec->expires_ms != 0);
-    struct record old;
-    if (limit == 0 || used + wanted <= limit)
+    if (used + wanted <= limit)
         return true;
     if (!store_find(n->store, rec->key, &old))
         return false;

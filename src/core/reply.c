@@ -114,7 +114,10 @@ static void append_null(struct reply *r, const char *resp2)
 
 void reply_ok(struct reply *r)
 {
-    reply_status(r, "OK");
+    if (is_line(r))
+        line_of_text(r, "OK");
+    else
+        buffer_append_text(r->out, "+OK\r\n");
 }
 
 void reply_status(struct reply *r, const char *text)

@@ -46,6 +46,15 @@ static int64_t fail(struct resp_reader *reader, const char *reason)
  * arrived whole, -EBADMSG. */
 static int64_t read_count(struct bytes from, size_t at, int64_t *count)
 {
+    const uint8_t *d = from.data + at + 1;
+    /* Nearly all are of one digit or two. */
+    if (from.size - at >= 5 && d[0] >= '0' && d[0] <= '9') {
+        bool two = d[1] >= '0' && d[1] <= '9';
+        if (d[1 + two] == '\r' && d[2 + two] == '\n') {
+            *count = two ? (d[0] - '0') * 10 + (d[1] - '0') : d[0] - '0';
+            return (int64_t)at + 4 + two;
+        }
+    }
     size_t i = at + 1, end = from.size - at < COUNT_BYTES_MAX ? from.size : at + COUNT_BYTES_MAX;
     bool negative = i < end && from.data[i] == '-';
     int64_t number = 0;
