@@ -362,6 +362,45 @@ static void session_count_follows_open_and_close(void **state)
     assert_true(list_is_empty(&p->nodes[0].node->ready));
 }
 
+/* What session_first_key says of a text; "" when it says nothing. */
+static const char *first_key(struct pair *p, const char *text)
+{
+    static char key[64];
+    struct bytes found;
+    if (!session_first_key(session_of(p), bytes_text(text), &found))
+        return "";
+    snprintf(key, sizeof key, "%.*s", (int)found.size, (const char *)found.data);
+    return key;
+}
+
+static void session_tells_which_key_comes_first(void **state)
+{
+    struct pair *p = *state;
+    char large[1024];
+    pair_start(p, 0);
+    assert_string_equal(first_key(p, "GET a\n"), "a");
+    assert_string_equal(first_key(p, "SET bc some value\nGET d\n"), "bc");
+    assert_string_equal(first_key(p, "*2\r\n$3\r\nGET\r\n$2\r\nab\r\n"), "ab");
+    assert_string_equal(first_key(p, "*3\r\n$4\r\nmset\r\n$1\r\na\r\n$1\r\nv\r\n"), "a");
+    assert_string_equal(first_key(p, ""), "");
+    assert_string_equal(first_key(p, "GET a"), ""); /* more of it may come */
+    assert_string_equal(first_key(p, "*2\r\n$3\r\nGET\r\n$2\r\na"), "");
+    assert_string_equal(first_key(p, "*1\r\n$3\r\nGET\r\n"), "");
+    assert_string_equal(first_key(p, "*1\r\n$4\r\nPING\r\n"), "");
+    assert_string_equal(first_key(p, "*2\r\n$4\r\nPING\r\n$1\r\na\r\n"), "");
+    assert_string_equal(first_key(p, "*2\r\n$6\r\nnosuch\r\n$1\r\na\r\n"), "");
+    assert_string_equal(first_key(p, "*x\r\n"), "");
+    assert_string_equal(first_key(p, "*0\r\n"), "");
+    memset(large, 'v', sizeof large);
+    memcpy(large, "SET a ", 6);
+    memcpy(large + sizeof large - 2, "\n", 2);
+    assert_string_equal(first_key(p, large), "");
+    assert_output(p, ""); /* asking runs nothing */
+    feed(p, "GET a\nSET b");
+    assert_string_equal(first_key(p, "c d\n"), ""); /* "bc" by now */
+    assert_output(p, "NOT_FOUND\n");
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
@@ -391,6 +430,7 @@ int main(void)
         TEST(session_is_ready_after_anything_was_read),
         TEST(session_owns_no_memory_between_commands),
         TEST(session_count_follows_open_and_close),
+        TEST(session_tells_which_key_comes_first),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
