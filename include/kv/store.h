@@ -50,6 +50,11 @@ int store_merge(struct store *s, const struct record *rec, bool covered);
  * most STORE_PREFETCH_MAX. */
 void store_prefetch(const struct store *s, const struct bytes *keys, size_t count);
 
+/* Likewise for a cursor that is about to visit a partition: entries lie anywhere in memory, and a cursor
+ * comes to know the next one only from the one before. A large partition is left alone: before the
+ * cursor came to its end, the caches would have forgotten it. */
+void store_prefetch_partition(const struct store *s, uint32_t partition);
+
 /* Finds a live record that has not expired. *rec points into the store until its next change. */
 bool store_get(struct store *s, struct bytes key, uint64_t wall_ms, struct record *rec);
 

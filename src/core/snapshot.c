@@ -53,6 +53,7 @@ static bool next_record(struct snapshot_scan *scan, struct record *rec)
 {
     while (scan->partition < STORE_PARTITIONS) {
         if (!scan->cursor_open) {
+            store_prefetch_partition(scan->node->store, scan->partition);
             store_cursor_open(&scan->cursor, scan->node->store, scan->partition);
             scan->cursor_open = true;
         }

@@ -340,53 +340,6 @@ uint64_t store_expiring_count(const struct store *s)
     return s->expiring;
 }
 
-/* Entries of a chain that are asked for, at most: few are longer. */
-#define PREFETCH_DEPTH 8
-
-void store_prefetch(const struct store *s, const struct bytes *keys, size_t count)
-{
-    const struct partition *partitions[STORE_PREFETCH_MAX];
-    const struct UT_hash_bucket *buckets[STORE_PREFETCH_MAX];
-    const struct UT_hash_handle *chains[STORE_PREFETCH_MAX];
-    unsigned hashes[STORE_PREFETCH_MAX];
-    CHECK(count <= STORE_PREFETCH_MAX);
-    /* A step for all keys, then the next: each reads what the one before has asked for. */
-    for (size_t i = 0; i < count; i++) {
-        partitions[i] = &s->partitions[hash_key(keys[i]) >> PARTITION_SHIFT];
-        __builtin_prefetch(partitions[i]);
-    }
-    for (size_t i = 0; i < count; i++) {
-        hashes[i] = (unsigned)hash_seeded(keys[i], s->hash_seed);
-        buckets[i] = partitions[i]->buckets == NULL
-                         ? NULL
-                         : &partitions[i]->buckets[hashes[i] & partitions[i]->bucket_mask];
-        __builtin_prefetch(buckets[i]);
-    }
-    for (size_t i = 0; i < count; i++) {
-        chains[i] = buckets[i] == NULL ? NULL : buckets[i]->hh_head;
-        __builtin_prefetch(chains[i]);
-    }
-    for (size_t depth = 0, left = count; depth < PREFETCH_DEPTH && left > 0; depth++) {
-        left = 0;
-        for (size_t i = 0; i < count; i++) {
-            const struct UT_hash_handle *hh = chains[i];
-            if (hh == NULL)
-                continue;
-            if (hh->hashv == hashes[i]) {
-                /* The one that is looked for: its key and value lie in the cache lines behind. */
-                __builtin_prefetch((const uint8_t *)hh + offsetof(struct entry, stamp));
-                __builtin_prefetch((const uint8_t *)hh + offsetof(struct entry, data) +
-                                   RECORD_EXPIRY_BYTES);
-                chains[i] = NULL;
-                continue;
-            }
-            chains[i] = hh->hh_next;
-            __builtin_prefetch(chains[i]);
-            left++;
-        }
-    }
-}
-
 bool store_find(struct store *s, struct bytes key, struct record *rec)
 {
     struct place at = locate(s, key);

@@ -1,4 +1,5 @@
-/* What the store is made of. Private to store.c, which owns the tables, and store_sweep.c. */
+/* What the store is made of. Private to store.c, which owns the tables, store_prefetch.c and
+ * store_sweep.c. */
 #ifndef KV_STORE_INTERNAL_H
 #define KV_STORE_INTERNAL_H
 

@@ -484,6 +484,8 @@ static void store_prefetch_changes_nothing(void **state)
     }
     uint64_t digest = store_digest(f->store), memory = store_memory_bytes(f->store);
     store_prefetch(f->store, keys, STORE_PREFETCH_MAX);
+    for (uint32_t p = 0; p < STORE_PARTITIONS; p++)
+        store_prefetch_partition(f->store, p);
     assert_true(store_digest(f->store) == digest && store_memory_bytes(f->store) == memory);
     assert_int_equal(store_live_count(f->store), STORE_PREFETCH_MAX / 2);
 }
