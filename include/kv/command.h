@@ -31,6 +31,7 @@ struct command_call {
     const struct bytes *words; /* words[0] is the command's name; borrowed for the call */
     size_t word_count;
     struct moment now;
+    bool in_exec; /* EXEC runs it: nothing may come between it and the next one */
     struct reply *reply;
     uint64_t written; /* out: the stamp of the last record the command wrote, 0 = none */
     struct command_wait wait; /* out */

@@ -13,9 +13,9 @@
 
 struct backup;
 struct command;
-struct flush;
 struct node;
 struct resp_reader;
+struct session_flush;
 struct transaction;
 
 /* CLIENT REPLY */
@@ -52,7 +52,7 @@ struct session {
     bool killed; /* CLIENT KILL: the connection ends at once */
     uint64_t last_write; /* the stamp of this session's last write, 0 = none */
     struct backup *backup; /* or restore, that has taken the connection over; owned; NULL = none */
-    struct flush *flush; /* FLUSHALL under way: the next command waits; owned; NULL = none */
+    struct session_flush *flush; /* FLUSHALL under way: commands wait; owned; NULL = none */
     size_t unsent; /* bytes taken by the shell that it has not sent yet */
     bool input_ended; /* the client will send no more */
     bool closing; /* nothing more is read; the connection ends once all was sent */

@@ -1,5 +1,6 @@
 /* Commands on the store as a whole, and on what it is made of. */
 #include "command_internal.h"
+#include "kv/flush.h"
 #include "kv/node.h"
 #include "kv/scan.h"
 
@@ -194,56 +195,25 @@ static void count_keys(struct command_call *call)
 /* More keys than this are deleted in several turns of the loop. */
 #define FLUSH_AT_ONCE_KEYS 128u
 
-/* Deletes every record of a partition, expired ones too. False when out of memory. */
-static bool flush_partition(struct command_call *call, uint32_t partition, struct buffer *key,
-                            uint64_t *deleted)
+static void flush_at_once(struct command_call *call)
 {
-    struct record rec;
-    struct store_cursor cursor;
-    int error = 0;
-    /* The tombstones that come meanwhile are met again, and passed over. */
-    store_cursor_open(&cursor, call->node->store, partition);
-    while (error == 0 && store_cursor_next(&cursor, &rec)) {
-        if (rec.tombstone)
-            continue;
-        buffer_truncate(key, 0);
-        buffer_append(key, rec.key);
-        rec = (struct record){.key = buffer_bytes(key), .tombstone = true};
-        error = buffer_failed(key) ? -1 : node_write(call->node, call->now, &rec);
-        if (error == 0) {
-            call->written = rec.stamp;
-            ++*deleted;
-        }
-    }
-    store_cursor_close(&cursor);
-    return error == 0;
+    struct flush f;
+    flush_init(&f, call->node);
+    flush_answer(&f, flush_step(&f, call->now, UINT64_MAX), call->reply);
+    call->written = f.written;
+    flush_close(&f);
 }
 
 static void flush(struct command_call *call)
 {
-    struct buffer key; /* a copy: the store's own goes with the record */
-    uint64_t deleted = 0;
-    bool whole = true;
+    bool many = store_live_count(call->node->store) > FLUSH_AT_ONCE_KEYS;
     if (call->word_count > 2 || (call->word_count == 2 && !command_word_is(call, 1, "ASYNC") &&
-                                 !command_word_is(call, 1, "SYNC"))) {
+                                 !command_word_is(call, 1, "SYNC")))
         reply_error_syntax(call->reply);
-        return;
-    }
-    /* Within a transaction nothing may come between. */
-    if (call->session->transaction == NULL &&
-        store_live_count(call->node->store) > FLUSH_AT_ONCE_KEYS) {
-        if (!session_begin_flush(call->session))
-            reply_error(call->reply, "out of memory; nothing was deleted");
-        return;
-    }
-    buffer_init(&key, call->node->heap);
-    for (uint32_t p = 0; p < STORE_PARTITIONS && whole; p++)
-        whole = flush_partition(call, p, &key, &deleted);
-    buffer_close(&key);
-    if (whole)
-        reply_ok(call->reply);
-    else
-        reply_error(call->reply, "out of memory; %" PRIu64 " keys were deleted", deleted);
+    else if (!many || call->in_exec)
+        flush_at_once(call);
+    else if (!session_begin_flush(call->session))
+        reply_error(call->reply, "out of memory; nothing was deleted");
 }
 
 /* --- OBJECT -------------------------------------------------------------------------------- */

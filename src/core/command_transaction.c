@@ -237,6 +237,7 @@ static void run_queued(struct command_call *exec, size_t exec_begun, struct byte
     call.word_count = count;
     call.command = command_find(&exec->node->commands, call.words[0]);
     call.written = 0;
+    call.in_exec = true;
     call.wait = (struct command_wait){.wanted = false};
     struct reply begun = *exec->reply;
     size_t before = buffer_size(begun.out);

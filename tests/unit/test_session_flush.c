@@ -3,12 +3,15 @@
 
 #define KEYS 1000
 
+/* Longer than what malloc rounds up: its tombstone takes an allocation. */
+#define VALUE "a-value-of-thirty-two-characters"
+
 static void fill(struct pair *p)
 {
     pair_start(p, 0);
     for (int i = 0; i < KEYS; i++) {
-        char line[32];
-        snprintf(line, sizeof line, "SET k%d v", i);
+        char line[64];
+        snprintf(line, sizeof line, "SET k%d " VALUE, i);
         assert_answer(p, line, "OK");
     }
 }
@@ -72,6 +75,44 @@ static void flush_in_a_transaction_lets_nothing_between(void **state)
     assert_null(session_of(p)->flush);
 }
 
+static void flush_after_watch_takes_turns_and_changes_what_is_watched(void **state)
+{
+    struct pair *p = *state;
+    fill(p);
+    assert_answer(p, "WATCH k7", "OK");
+    assert_answer(p, "FLUSHALL\nMULTI\nGET k7\nEXEC\nCOUNT\n", "");
+    assert_int_equal(left(p), KEYS);
+    finish(p);
+    assert_string_equal(pair_replies(p, 0), "OK\nOK\nQUEUED\nNOT_FOUND\n0");
+}
+
+/* Returns how many keys the answer says were deleted before memory ended. */
+static uint64_t told(const char *answer)
+{
+    static const char text[] = "ERROR out of memory; ";
+    assert_int_equal(strncmp(answer, text, sizeof text - 1), 0);
+    return strtoul(answer + sizeof text - 1, NULL, 10);
+}
+
+static void flush_without_memory_tells_how_far_it_came(void **state)
+{
+    struct pair *p = *state;
+    fill(p);
+    assert_answer(p, "FLUSHALL", "");
+    failing_heap_arm(&p->heap, KEYS / 2);
+    finish(p);
+    assert_true(failing_heap_disarm(&p->heap));
+    assert_in_range(left(p), 1, KEYS - 1);
+    assert_int_equal(told(pair_replies(p, 0)), KEYS - left(p));
+    assert_answer(p, "MULTI\nFLUSHALL", "OK\nQUEUED");
+    uint64_t before = left(p);
+    failing_heap_arm(&p->heap, before / 2);
+    const char *answer = pair_command(p, 0, "EXEC");
+    assert_true(failing_heap_disarm(&p->heap));
+    assert_in_range(left(p), 1, before - 1);
+    assert_int_equal(told(answer + strlen("1\n")), before - left(p));
+}
+
 static void flush_of_a_client_that_leaves_is_left_off(void **state)
 {
     struct pair *p = *state;
@@ -113,6 +154,8 @@ int main(void)
         CLIENT_TEST(flush_takes_turns_and_answers_in_the_end),
         CLIENT_TEST(flush_leaves_what_was_written_after_it_began),
         CLIENT_TEST(flush_in_a_transaction_lets_nothing_between),
+        CLIENT_TEST(flush_after_watch_takes_turns_and_changes_what_is_watched),
+        CLIENT_TEST(flush_without_memory_tells_how_far_it_came),
         CLIENT_TEST(flush_of_a_client_that_leaves_is_left_off),
         CLIENT_TEST(flush_is_finished_for_a_client_that_has_ended_its_side),
         CLIENT_TEST(what_is_malformed_behind_flush_waits_for_its_answer),
