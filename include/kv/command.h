@@ -48,7 +48,8 @@ enum command_flag {
     COMMAND_READONLY = 64, /* reads keys; for COMMAND INFO */
     COMMAND_FAST = 128, /* likewise: takes constant time */
     COMMAND_ADMIN = 256, /* likewise */
-    COMMAND_OWN = 512 /* simple-kv's own: unknown to Redis */
+    COMMAND_OWN = 512, /* simple-kv's own: unknown to Redis */
+    COMMAND_SUBCOMMANDS = 1024 /* the second word, if there is one, names one of its subcommands */
 };
 
 /* One row of the table. Arity, key positions and summary mean what they do in Redis' COMMAND. */
@@ -86,10 +87,11 @@ const struct command *command_find(const struct command_index *index, struct byt
 /* Runs call->command, or answers why not. */
 void command_run(struct command_call *call);
 
-/* Whether a known command has as many words as it takes. */
+/* Whether a known command has as many words as it takes; of its subcommand, nothing is told. */
 bool command_has_its_words(const struct command_call *call);
 
-/* Whether it could be run as far as its name and number of words tell; if not, it has answered so. */
+/* Whether it could be run as far as its name, its subcommand's name and the number of words tell; if not, it
+ * has answered so. */
 bool command_is_well_formed(struct command_call *call);
 
 /* Answers that the answer would be too long (--max-reply). */

@@ -14,6 +14,10 @@ bool transaction_takes(const struct command_call *call);
 /* Queues it and answers so, or answers why it cannot be: then EXEC will refuse. */
 void transaction_queue(struct command_call *call);
 
+/* An EXEC with a wrong number of words: it ends the transaction all the same, and is answered. False when
+ * the command is another one. */
+bool transaction_abort(struct command_call *call);
+
 /* How many commands are queued; -1 outside of MULTI. */
 int64_t transaction_queued(const struct session *s);
 

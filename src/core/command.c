@@ -1,8 +1,8 @@
 /* The command table as a whole: finding a command, and what is checked before it runs. */
-#include "kv/command.h"
-
+#include "command_internal.h"
 #include "kv/check.h"
 #include "kv/node.h"
+#include "kv/transaction.h"
 
 #include <stdio.h>
 
@@ -131,9 +131,12 @@ bool command_is_well_formed(struct command_call *call)
         refuse_unknown(call);
         return false;
     }
-    if (!command_has_its_words(call))
-        command_refuse_arity(call);
-    return command_has_its_words(call);
+    if (!command_has_its_words(call)) {
+        if (!transaction_abort(call))
+            command_refuse_arity(call);
+        return false;
+    }
+    return (c->flags & COMMAND_SUBCOMMANDS) == 0 || subcommand_is_well_formed(call);
 }
 
 /* Answers when one of the keys cannot be a key. */

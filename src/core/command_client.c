@@ -401,20 +401,16 @@ static void help(struct command_call *call)
     subcommand_help(call, lines, sizeof lines / sizeof lines[0]);
 }
 
-static void client(struct command_call *call)
-{
-    static const struct subcommand table[] = {
-        {"GETNAME", get_name, 2},  {"HELP", help, 2},   {"ID", id, 2},
-        {"INFO", info, 2},         {"KILL", kill, -3},  {"LIST", list, -2},
-        {"NO-EVICT", no_evict, 3}, {"REPLY", reply, 3}, {"SETINFO", set_info, 4},
-        {"SETNAME", set_name, 3},  {.name = NULL},
-    };
-    subcommand_run(call, table);
-}
+const struct subcommand subcommands_client[] = {
+    {"GETNAME", get_name, 2},  {"HELP", help, 2},   {"ID", id, 2},
+    {"INFO", info, 2},         {"KILL", kill, -3},  {"LIST", list, -2},
+    {"NO-EVICT", no_evict, 3}, {"REPLY", reply, 3}, {"SETINFO", set_info, 4},
+    {"SETNAME", set_name, 3},  {.name = NULL},
+};
 
 const struct command commands_client[] = {
-    {"CLIENT", client, -2, 0, 0, 0, COMMAND_LOADING | COMMAND_SLOW, 0, "connection",
-     "subcommand [argument ...]",
+    {"CLIENT", subcommand_run, -2, 0, 0, 0, COMMAND_LOADING | COMMAND_SLOW | COMMAND_SUBCOMMANDS, 0,
+     "connection", "subcommand [argument ...]",
      "who is connected, and what a connection says of itself; CLIENT HELP"},
     {0},
 };

@@ -327,11 +327,7 @@ static void help(struct command_call *call)
     subcommand_help(call, lines, sizeof lines / sizeof lines[0]);
 }
 
-void command_config(struct command_call *call)
-{
-    static const struct subcommand table[] = {
-        {"GET", get, -3},        {"HELP", help, 2}, {"RESETSTAT", reset_statistics, 2},
-        {"REWRITE", rewrite, 2}, {"SET", set, -4},  {.name = NULL},
-    };
-    subcommand_run(call, table);
-}
+const struct subcommand subcommands_config[] = {
+    {"GET", get, -3},        {"HELP", help, 2}, {"RESETSTAT", reset_statistics, 2},
+    {"REWRITE", rewrite, 2}, {"SET", set, -4},  {.name = NULL},
+};

@@ -10,8 +10,7 @@
 /* Answers with a text, and frees it. */
 void command_reply_text(struct command_call *call, struct buffer *text);
 
-/* command_config.c, info.c: too long to be beside the others of their table */
-void command_config(struct command_call *call);
+/* info.c: too long to be beside the others of its table */
 void command_info(struct command_call *call);
 
 /* --- subcommands: what the second word says ------------------------------------------------- */
@@ -22,8 +21,17 @@ struct subcommand {
     int arity; /* words, the command's two names included; -n = at least n */
 };
 
-/* Runs the one that words[1] names, or answers why not. */
-void subcommand_run(struct command_call *call, const struct subcommand *table);
+/* Those of one command each, where it is; which is whose: subcommand.c */
+extern const struct subcommand subcommands_client[], subcommands_command[], subcommands_config[],
+    subcommands_function[], subcommands_latency[], subcommands_memory[], subcommands_object[],
+    subcommands_slowlog[];
+
+/* Whether words[1], if it is there, names a subcommand that takes so many words; if not, it has answered
+ * so. */
+bool subcommand_is_well_formed(struct command_call *call);
+
+/* Runs the one that words[1] names, of a call that is well-formed. */
+void subcommand_run(struct command_call *call);
 
 /* Answers that words[1] is none of the command's subcommands, or that its words are too many. */
 void subcommand_refuse(struct command_call *call);

@@ -380,21 +380,22 @@ static void help(struct command_call *call)
     subcommand_help(call, lines, sizeof lines / sizeof lines[0]);
 }
 
+const struct subcommand subcommands_command[] = {
+    {"COUNT", count, 2}, {"DOCS", docs, -2}, {"GETKEYS", get_keys, -4},
+    {"HELP", help, 2},   {"INFO", info, -2}, {"LIST", list, -2},
+    {.name = NULL},
+};
+
 static void command(struct command_call *call)
 {
-    static const struct subcommand table[] = {
-        {"COUNT", count, 2}, {"DOCS", docs, -2}, {"GETKEYS", get_keys, -4},
-        {"HELP", help, 2},   {"INFO", info, -2}, {"LIST", list, -2},
-        {.name = NULL},
-    };
     if (call->word_count == 1)
         reply_all(call);
     else
-        subcommand_run(call, table);
+        subcommand_run(call);
 }
 
 const struct command commands_introspection[] = {
-    {"COMMAND", command, -1, 0, 0, 0, COMMAND_LOADING, 0, "server", "[subcommand [argument ...]]",
-     "the commands, for Redis' clients; COMMAND HELP"},
+    {"COMMAND", command, -1, 0, 0, 0, COMMAND_LOADING | COMMAND_SUBCOMMANDS, 0, "server",
+     "[subcommand [argument ...]]", "the commands, for Redis' clients; COMMAND HELP"},
     {0},
 };

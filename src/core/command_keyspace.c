@@ -292,15 +292,11 @@ static void object_help(struct command_call *call)
     subcommand_help(call, lines, sizeof lines / sizeof lines[0]);
 }
 
-static void object(struct command_call *call)
-{
-    static const struct subcommand table[] = {
-        {"ENCODING", object_encoding, 3},  {"FREQ", object_frequency, 3},
-        {"IDLETIME", object_idle_time, 3}, {"REFCOUNT", object_references, 3},
-        {"HELP", object_help, 2},          {0},
-    };
-    subcommand_run(call, table);
-}
+const struct subcommand subcommands_object[] = {
+    {"ENCODING", object_encoding, 3},  {"FREQ", object_frequency, 3},
+    {"IDLETIME", object_idle_time, 3}, {"REFCOUNT", object_references, 3},
+    {"HELP", object_help, 2},          {0},
+};
 
 /* --- MEMORY -------------------------------------------------------------------------------- */
 
@@ -340,12 +336,8 @@ static void memory_help(struct command_call *call)
     subcommand_help(call, lines, sizeof lines / sizeof lines[0]);
 }
 
-static void memory(struct command_call *call)
-{
-    static const struct subcommand table[] = {
-        {"USAGE", memory_usage, -3}, {"HELP", memory_help, 2}, {0}};
-    subcommand_run(call, table);
-}
+const struct subcommand subcommands_memory[] = {
+    {"USAGE", memory_usage, -3}, {"HELP", memory_help, 2}, {0}};
 
 #define SLOW COMMAND_SLOW
 
@@ -365,9 +357,9 @@ const struct command commands_keyspace[] = {
      "delete every key that this node has, everywhere"},
     {"FLUSHDB", flush, -1, 0, 0, 0, COMMAND_WRITE | SLOW, 0, "server", "[ASYNC|SYNC]",
      "the same as FLUSHALL"},
-    {"OBJECT", object, -2, 0, 0, 0, COMMAND_READONLY, 0, "generic",
+    {"OBJECT", subcommand_run, -2, 0, 0, 0, COMMAND_READONLY | COMMAND_SUBCOMMANDS, 0, "generic",
      "ENCODING|FREQ|IDLETIME|REFCOUNT key, or HELP", "what is known of a value"},
-    {"MEMORY", memory, -2, 0, 0, 0, COMMAND_READONLY, 0, "server",
+    {"MEMORY", subcommand_run, -2, 0, 0, 0, COMMAND_READONLY | COMMAND_SUBCOMMANDS, 0, "server",
      "USAGE key [SAMPLES number], or HELP", "what a key takes in memory, in bytes"},
     {0},
 };

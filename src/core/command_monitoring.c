@@ -73,17 +73,13 @@ static void slowlog_help(struct command_call *call)
     subcommand_help(call, lines, sizeof lines / sizeof lines[0]);
 }
 
-static void slowlog(struct command_call *call)
-{
-    static const struct subcommand table[] = {
-        {"GET", slowlog_get, -2},
-        {"HELP", slowlog_help, 2},
-        {"LEN", slowlog_length, 2},
-        {"RESET", slowlog_forget, 2},
-        {.name = NULL},
-    };
-    subcommand_run(call, table);
-}
+const struct subcommand subcommands_slowlog[] = {
+    {"GET", slowlog_get, -2},
+    {"HELP", slowlog_help, 2},
+    {"LEN", slowlog_length, 2},
+    {"RESET", slowlog_forget, 2},
+    {.name = NULL},
+};
 
 /* --- LATENCY -------------------------------------------------------------------------------- */
 
@@ -168,22 +164,20 @@ static void latency_help(struct command_call *call)
     subcommand_help(call, lines, sizeof lines / sizeof lines[0]);
 }
 
-static void latency(struct command_call *call)
-{
-    static const struct subcommand table[] = {
-        {"HELP", latency_help, 2},
-        {"HISTORY", latency_history, 3},
-        {"LATEST", latency_latest, 2},
-        {"RESET", latency_reset, -2},
-        {.name = NULL},
-    };
-    subcommand_run(call, table);
-}
+const struct subcommand subcommands_latency[] = {
+    {"HELP", latency_help, 2},
+    {"HISTORY", latency_history, 3},
+    {"LATEST", latency_latest, 2},
+    {"RESET", latency_reset, -2},
+    {.name = NULL},
+};
 
 const struct command commands_monitoring[] = {
-    {"LATENCY", latency, -2, 0, 0, 0, COMMAND_ADMIN | COMMAND_LOADING, 0, "server",
-     "subcommand [argument ...]", "how long slow commands took, by the second; LATENCY HELP"},
-    {"SLOWLOG", slowlog, -2, 0, 0, 0, COMMAND_ADMIN | COMMAND_LOADING | COMMAND_SLOW, 0, "server",
+    {"LATENCY", subcommand_run, -2, 0, 0, 0, COMMAND_ADMIN | COMMAND_LOADING | COMMAND_SUBCOMMANDS,
+     0, "server", "subcommand [argument ...]",
+     "how long slow commands took, by the second; LATENCY HELP"},
+    {"SLOWLOG", subcommand_run, -2, 0, 0, 0,
+     COMMAND_ADMIN | COMMAND_LOADING | COMMAND_SLOW | COMMAND_SUBCOMMANDS, 0, "server",
      "subcommand [argument ...]", "the last commands that took long; SLOWLOG HELP"},
     {0},
 };

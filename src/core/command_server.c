@@ -29,17 +29,13 @@ static void flush_functions(struct command_call *call)
         reply_ok(call->reply);
 }
 
-static void function(struct command_call *call)
-{
-    static const struct subcommand table[] = {{"FLUSH", flush_functions, -2}, {.name = NULL}};
-    subcommand_run(call, table);
-}
+const struct subcommand subcommands_function[] = {{"FLUSH", flush_functions, -2}, {.name = NULL}};
 
 const struct command commands_server[] = {
-    {"CONFIG", command_config, -2, 0, 0, 0, COMMAND_ADMIN | COMMAND_LOADING, 0, "server",
-     "subcommand [argument ...]", "what is set, under Redis' names; CONFIG HELP"},
-    {"FUNCTION", function, -2, 0, 0, 0, 0, 0, "scripting", "FLUSH [ASYNC|SYNC]",
-     "FLUSH: OK, as there are no functions"},
+    {"CONFIG", subcommand_run, -2, 0, 0, 0, COMMAND_ADMIN | COMMAND_LOADING | COMMAND_SUBCOMMANDS,
+     0, "server", "subcommand [argument ...]", "what is set, under Redis' names; CONFIG HELP"},
+    {"FUNCTION", subcommand_run, -2, 0, 0, 0, COMMAND_SUBCOMMANDS, 0, "scripting",
+     "FLUSH [ASYNC|SYNC]", "FLUSH: OK, as there are no functions"},
     {"INFO", command_info, -1, 0, 0, 0, COMMAND_LOADING, 0, "server", "[section ...]",
      "facts and counters of this node, name:value"},
     {"TIME", tell_time, 1, 0, 0, 0, COMMAND_LOADING | COMMAND_FAST, 0, "server", "",

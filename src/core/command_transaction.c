@@ -32,13 +32,17 @@ static struct transaction *transaction_of(struct session *s)
     return t;
 }
 
+static void free_transaction(struct session *s, struct transaction *t)
+{
+    buffer_close(&t->queue);
+    buffer_close(&t->watches);
+    heap_free(s->node->heap, t);
+}
+
 void transaction_free(struct session *s)
 {
-    if (s->transaction == NULL)
-        return;
-    buffer_close(&s->transaction->queue);
-    buffer_close(&s->transaction->watches);
-    heap_free(s->node->heap, s->transaction);
+    if (s->transaction != NULL)
+        free_transaction(s, s->transaction);
     s->transaction = NULL;
 }
 
@@ -158,9 +162,9 @@ static void unwatch(struct command_call *call)
     reply_ok(call->reply);
 }
 
-static bool watched_changed(struct command_call *call)
+static bool watched_changed(struct command_call *call, const struct transaction *t)
 {
-    struct bytes rest = buffer_bytes(&call->session->transaction->watches);
+    struct bytes rest = buffer_bytes(&t->watches);
     while (rest.size > 0) {
         struct watch was;
         memcpy(&was, rest.data, sizeof was);
@@ -254,6 +258,18 @@ static void run_queued(struct command_call *exec, size_t exec_begun, struct byte
     exec->quit = exec->quit || call.quit;
 }
 
+static void run_all(struct command_call *call, const struct transaction *t)
+{
+    struct resp_reader words = {0};
+    struct bytes queue = buffer_bytes(&t->queue);
+    buffer_init(&words.words, call->node->heap);
+    size_t begun = buffer_size(call->reply->out);
+    reply_list(call->reply, t->count);
+    for (size_t i = 0; i < t->count; i++)
+        run_queued(call, begun, &queue, &words);
+    buffer_close(&words.words);
+}
+
 static void exec(struct command_call *call)
 {
     struct session *s = call->session;
@@ -262,25 +278,27 @@ static void exec(struct command_call *call)
         reply_error(call->reply, "EXEC without MULTI");
         return;
     }
-    if (t->failed) {
+    /* What is run is in no transaction any more: UNWATCH among it shall not free this one. */
+    s->transaction = NULL;
+    if (t->failed)
         reply_coded_error(call->reply, "EXECABORT",
                           "Transaction discarded because of previous errors.");
-    } else if (watched_changed(call)) {
+    else if (watched_changed(call, t))
         reply_missing_list(call->reply);
-    } else {
-        struct resp_reader words = {0};
-        struct bytes queue = buffer_bytes(&t->queue);
-        size_t count = t->count;
-        buffer_init(&words.words, s->node->heap);
-        size_t begun = buffer_size(call->reply->out);
-        reply_list(call->reply, count);
-        /* A command among them may look at the session: it is not in a transaction any more. */
-        t->open = false;
-        for (size_t i = 0; i < count; i++)
-            run_queued(call, begun, &queue, &words);
-        buffer_close(&words.words);
-    }
-    transaction_free(s);
+    else
+        run_all(call, t);
+    free_transaction(s, t);
+}
+
+bool transaction_abort(struct command_call *call)
+{
+    if (call->command->run != exec)
+        return false;
+    transaction_free(call->session);
+    reply_coded_error(
+        call->reply, "EXECABORT",
+        "Transaction discarded because of: wrong number of arguments for 'exec' command");
+    return true;
 }
 
 #define AT_ONCE (COMMAND_AT_ONCE | COMMAND_FAST | COMMAND_LOADING)

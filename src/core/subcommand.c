@@ -1,5 +1,6 @@
 /* Finding a subcommand, and the errors that all of them share. */
 #include "command_internal.h"
+#include "kv/check.h"
 
 #include <stdio.h>
 
@@ -55,17 +56,44 @@ static bool arity_fits(int arity, size_t words)
     return arity >= 0 ? words == (size_t)arity : words >= (size_t)-arity;
 }
 
-void subcommand_run(struct command_call *call, const struct subcommand *table)
+/* NULL when words[1] names none. */
+static const struct subcommand *find(const struct command_call *call)
 {
-    const struct subcommand *found = table;
+    static const struct {
+        const char *command;
+        const struct subcommand *subcommands;
+    } tables[] = {
+        {"CLIENT", subcommands_client},   {"COMMAND", subcommands_command},
+        {"CONFIG", subcommands_config},   {"FUNCTION", subcommands_function},
+        {"LATENCY", subcommands_latency}, {"MEMORY", subcommands_memory},
+        {"OBJECT", subcommands_object},   {"SLOWLOG", subcommands_slowlog},
+    };
+    size_t i = 0;
+    while (strcmp(tables[i].command, call->command->name) != 0)
+        CHECK(++i < sizeof tables / sizeof tables[0]);
+    const struct subcommand *found = tables[i].subcommands;
     while (found->name != NULL && !command_word_is(call, 1, found->name))
         found++;
-    if (found->name == NULL)
+    return found->name == NULL ? NULL : found;
+}
+
+bool subcommand_is_well_formed(struct command_call *call)
+{
+    if (call->word_count < 2)
+        return true;
+    const struct subcommand *found = find(call);
+    if (found == NULL)
         refuse_unknown(call);
     else if (!arity_fits(found->arity, call->word_count))
         refuse_arity(call, found);
     else
-        found->run(call);
+        return true;
+    return false;
+}
+
+void subcommand_run(struct command_call *call)
+{
+    find(call)->run(call);
 }
 
 void subcommand_help(struct command_call *call, const char *const *lines, size_t count)

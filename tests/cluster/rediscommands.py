@@ -195,12 +195,10 @@ FORMS = {
 # outside a transaction only; and what a random change could turn into one that waits, or into one that
 # keeps its reply back, is not changed.
 CONNECTION = {"quit", "reset", "hello"}
-UNCHANGED = {"exec", "quit", "reset", "hello", "client", "wait", "config", "function", "cluster", "bgsave",
+UNCHANGED = {"quit", "reset", "hello", "client", "wait", "config", "function", "cluster", "bgsave",
              "auth", "scan", "slowlog", "command"}
-# Redis looks for a subcommand when it queues: docs/commands.md.
 SUBCOMMANDS = {"client", "cluster", "command", "config", "function", "latency", "memory", "object", "slowlog"}
-NOT_QUEUED = CONNECTION | SUBCOMMANDS | {"multi", "exec", "discard", "watch", "unwatch", "wait", "bgsave",
-                                         "randomkey"}
+NOT_QUEUED = CONNECTION | {"wait", "bgsave", "randomkey"}
 RARE = {"flushall", "flushdb", "quit", "reset", "hello", "bgsave", "info", "cluster", "command"}
 OFTEN = ["set", "set", "get", "incr", "append", "expire", "multi", "exec", "exec"]
 
@@ -304,7 +302,7 @@ class Story:
             if rng.random() < 0.02:
                 return unknown(rng)
             name = rng.choice(names)
-            if in_transaction and name in NOT_QUEUED and name not in ("exec", "discard", "multi", "watch"):
+            if in_transaction and name in NOT_QUEUED:
                 continue
             words = command(name, rng.choice(FORMS[name]), rng)
             if name not in UNCHANGED and rng.random() < 0.06:

@@ -283,13 +283,46 @@ def test_a_watched_key_that_somebody_writes_calls_the_transaction_off(kv, redis,
         pair.close()
 
 
-@pytest.mark.parametrize("malformed", ("WATCH", "MULTI x", "DISCARD x", "GET", "NOSUCH"))
+MALFORMED_IN_MULTI = [
+    "WATCH", "MULTI x", "DISCARD x", "EXEC x", "UNWATCH x", "GET", "NOSUCH", "COMMAND|COUNT",
+    *SUBCOMMANDS, *(f"{name} FROB" for name in SUBCOMMANDS - {"cluster"}), "CLIENT GETNAME x", "CLIENT KILL",
+    "COMMAND COUNT x", "CONFIG GET", "CONFIG SET maxmemory", "FUNCTION", "LATENCY HISTORY", "LATENCY LATEST x",
+    "MEMORY USAGE", "OBJECT ENCODING", "OBJECT ENCODING a b", "OBJECT HELP x", "SLOWLOG LEN x"]
+
+
+def run_one(pair, text):
+    (_, theirs, ours, is_same), = pair.run([text.encode().split()])
+    assert is_same, (text, theirs, ours)
+    return theirs.raw
+
+
+@pytest.mark.parametrize("malformed", sorted(set(MALFORMED_IN_MULTI) - {"command"}))
 def test_a_malformed_command_calls_the_transaction_off(kv, redis, malformed):
     pair = Pair(redis, kv.node(), 2)
-    for text in ("MULTI", "SET a 1", malformed, "EXEC", "GET a"):
-        (_, theirs, ours, is_same), = pair.run([text.encode().split()])
-        assert is_same, (text, theirs, ours)
-    assert theirs.raw == b"$-1\r\n"
+    for text in ("MULTI", "SET a 1"):
+        run_one(pair, text)
+    assert run_one(pair, malformed)[:1] == b"-"
+    for text in ("EXEC", "DISCARD"):
+        assert run_one(pair, text)[:1] == b"-"
+    assert run_one(pair, "GET a") == b"$-1\r\n"
+    pair.close()
+
+
+@pytest.mark.parametrize("refused", ("WATCH a", "MULTI", "SLOWLOG GET 1 2", "FUNCTION FLUSH x y", "SELECT 9",
+                                     "OBJECT FREQ nosuch", "LATENCY RESET x y z"))
+def test_what_is_refused_for_another_reason_does_not_call_it_off(kv, redis, refused):
+    pair = Pair(redis, kv.node(), 2)
+    for text in ("MULTI", "SET a 1", refused, "UNWATCH", "EXEC"):
+        run_one(pair, text)
+    assert run_one(pair, "GET a") == b"$1\r\n1\r\n"
+    pair.close()
+
+
+def test_a_malformed_exec_watches_no_key_any_more(kv, redis):
+    pair = Pair(redis, kv.node(), 2)
+    for text in ("SET a 1", "WATCH a", "EXEC x", "SET a 2", "MULTI", "GET a"):
+        run_one(pair, text)
+    assert run_one(pair, "EXEC") == b"*1\r\n$1\r\n2\r\n"
     pair.close()
 
 
