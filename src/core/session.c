@@ -79,6 +79,15 @@ static void run_timed(struct command_call *call)
     slowlog_note(n->slowlog, call, n->host.monotonic_us(n->host.owner) - begin_us);
 }
 
+/* Whether the next reply is the one that CLIENT REPLY SKIP leaves out. */
+static bool take_skip(struct session *s)
+{
+    bool skipped = s->replies == SESSION_SKIPS_NEXT;
+    if (skipped)
+        s->replies = SESSION_REPLIES;
+    return skipped;
+}
+
 /* Whether the reply is wanted, which CLIENT REPLY tells; SKIP is about that command and the next. */
 static bool is_silent(const struct session *s, bool skipped)
 {
@@ -98,9 +107,7 @@ void session_run(struct session *s, struct moment now, const struct command *com
                                 .word_count = count,
                                 .now = now,
                                 .reply = &reply};
-    bool skipped = s->replies == SESSION_SKIPS_NEXT;
-    if (skipped)
-        s->replies = SESSION_REPLIES;
+    bool skipped = take_skip(s);
     s->last_command = command;
     if (transaction_takes(&call))
         transaction_queue(&call);
@@ -131,6 +138,8 @@ void session_refuse(struct session *s, const char *known, const char *reason)
     else
         reply_error(&reply, "%s", reason);
     s->node->counters.errors += reply.errors;
+    if (is_silent(s, take_skip(s)))
+        buffer_truncate(out, before);
     session_settle(s, (struct moment){0}, before, &(struct command_wait){.wanted = false});
 }
 

@@ -248,6 +248,16 @@ def test_client_reply_keeps_back_the_same_replies(kv, redis, protocol):
     assert ours == theirs and ours.endswith(b"+PONG\r\n+OK\r\n")
 
 
+@pytest.mark.parametrize("how", ("OFF", "SKIP"))
+@pytest.mark.parametrize("malformed", (b"*x\r\n", b"*1\r\n$x\r\n", b"SET a 'b\r\n"),
+                         ids=("count", "size", "quotes"))
+def test_client_reply_keeps_back_the_error_of_a_malformed_request(kv, redis, how, malformed):
+    node = kv.node()
+    theirs, ours = both(redis, node, encode(["SET", "a", "1"]) + encode(["CLIENT", "REPLY", how]) + malformed +
+                        encode(["PING"]))
+    assert ours == theirs == b"+OK\r\n"
+
+
 def test_client_reply_off_within_a_transaction_keeps_back_all_of_its_reply(kv, redis):
     data = b"".join(encode(words.split()) for words in (
         "MULTI", "CLIENT REPLY OFF", "INCR a", "EXEC", "CLIENT REPLY ON", "PING"))

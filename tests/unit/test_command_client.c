@@ -160,6 +160,21 @@ static void command_client_reply_leaves_replies_out(void **state)
     assert_answer(p, "CLIENT REPLY x", "ERROR syntax error");
 }
 
+/* Of RESP it ends the connection; of a line, it takes the place of an answer. */
+static void command_client_reply_leaves_out_the_errors_of_malformed_requests(void **state)
+{
+    struct pair *p = *state;
+    pair_start(p, 0);
+    assert_answer(p, "CLIENT REPLY SKIP\nGET \"a\nPING", "+PONG");
+    assert_answer(
+        p, "CLIENT REPLY OFF\nGET \"a\nCLIENT REPLY ON\nGET \"a",
+        "OK\nERROR malformed quoted string; it takes \\\" \\\\ \\xHH and ends with \" and a "
+        "space");
+    assert_resp(p, "CLIENT REPLY OFF", "");
+    assert_answer(p, "*x\r", "");
+    assert_true(session_finished(&p->nodes[0].session));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -172,6 +187,7 @@ int main(void)
         CLIENT_TEST(command_client_list_shows_each_connection),
         CLIENT_TEST(command_client_kill_ends_who_is_meant),
         CLIENT_TEST(command_client_reply_leaves_replies_out),
+        CLIENT_TEST(command_client_reply_leaves_out_the_errors_of_malformed_requests),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
