@@ -222,6 +222,129 @@ static void restore_waits_for_its_peers(void **state)
     pair_close(&p);
 }
 
+/* What no protocol could read, nor a restore: shorter and longer than a backup's header. */
+#define NOISE "0123456789012345678901234567890123456789012345678901234567890123456789"
+static const char *const MALFORMED[] = {"*x\r\n",
+                                        "*x\r\n" NOISE "\r\n",
+                                        "*1\r\n$x\r\n" NOISE,
+                                        "*1\r\n$4\r\nPI",
+                                        "*1\r\n$4\r\nPING\r\n*x\r\n",
+                                        "SET \"a\r\n" NOISE "\r\n",
+                                        "POST " NOISE "\r\n",
+                                        "QUIT\r\n*x\r\n"};
+#define MALFORMED_COUNT (sizeof MALFORMED / sizeof MALFORMED[0])
+
+/* In one piece, as a client that does not wait sends it: PING, the command, and then that. */
+static void send_behind(struct pair *p, bool resp, const char *command, struct bytes behind)
+{
+    struct session *s = &p->nodes[0].session;
+    struct buffer all;
+    buffer_init(&all, &p->heap.heap);
+    if (resp)
+        buffer_printf(&all, "*1\r\n$4\r\nPING\r\n*1\r\n$%zu\r\n%s\r\n", strlen(command), command);
+    else
+        buffer_printf(&all, "PING\n%s\n", command);
+    buffer_append(&all, behind);
+    session_read(s, p->now, buffer_bytes(&all));
+    buffer_close(&all);
+}
+
+static void what_is_malformed_behind_backup_changes_nothing_of_it(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < 2 * MALFORMED_COUNT; i++) {
+        struct pair p, to;
+        struct session *s = start(&p);
+        bool resp = i % 2 == 1;
+        size_t pong = resp ? strlen("+PONG\r\n") : strlen("+PONG\n");
+        fill(&p, 5);
+        send_behind(&p, resp, "BACKUP", bytes_text(MALFORMED[i / 2]));
+        while (s->backup != NULL)
+            session_resume(s, p.now);
+        struct bytes sent = buffer_bytes(session_output(s));
+        assert_memory_equal(sent.data, "+PONG", 5);
+        start(&to);
+        session_read(&to.nodes[0].session, to.now, bytes_text("RESTORE\n"));
+        session_read(&to.nodes[0].session, to.now, bytes_after(sent, pong));
+        assert_string_equal(pair_replies(&to, 0), "OK 5 keys");
+        buffer_consume(session_output(s), sent.size);
+        assert_true(session_finished(s));
+        pair_close(&to);
+        pair_close(&p);
+    }
+}
+
+static void what_is_malformed_behind_restore_is_answered_in_its_turn(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < 2 * MALFORMED_COUNT; i++) {
+        struct pair p;
+        struct session *s = start(&p);
+        struct bytes behind = bytes_text(MALFORMED[i / 2]);
+        bool resp = i % 2 == 1, is_header = behind.size >= 64;
+        char expected[200];
+        send_behind(&p, resp, "RESTORE", behind);
+        assert_true(s->closing == is_header);
+        session_read_end(s, p.now);
+        char reason[64] = "this is no backup, or its beginning is damaged";
+        if (!is_header)
+            snprintf(reason, sizeof reason, "the backup is cut off after %zu bytes", behind.size);
+        snprintf(expected, sizeof expected, "%s %s; 0 keys were written%s",
+                 resp ? "+PONG\r\n-ERR" : "+PONG\nERROR", reason, resp ? "\r" : "");
+        assert_string_equal(pair_replies(&p, 0), expected);
+        assert_true(session_finished(s));
+        pair_close(&p);
+    }
+}
+
+static void what_is_malformed_behind_a_whole_restore_is_not_read(void **state)
+{
+    struct bytes data = small_backup();
+    (void)state;
+    for (size_t i = 0; i < 2 * MALFORMED_COUNT; i++) {
+        struct pair p;
+        struct session *s = start(&p);
+        bool resp = i % 2 == 1;
+        struct buffer behind;
+        buffer_init(&behind, &p.heap.heap);
+        buffer_append(&behind, data);
+        buffer_append_text(&behind, MALFORMED[i / 2]);
+        send_behind(&p, resp, "RESTORE", buffer_bytes(&behind));
+        buffer_close(&behind);
+        assert_string_equal(pair_replies(&p, 0),
+                            resp ? "+PONG\r\n+OK 5 keys\r" : "+PONG\nOK 5 keys");
+        assert_true(session_finished(s));
+        pair_close(&p);
+    }
+    release(data);
+}
+
+/* It waits behind an answer that waits for a peer, and takes its place behind it. */
+static void what_is_malformed_behind_restore_waits_for_the_answers_before(void **state)
+{
+    (void)state;
+    for (int resp = 0; resp < 2; resp++) {
+        struct pair p;
+        pair_open(&p, 1);
+        p.nodes[0].config.min_acks = 1;
+        p.nodes[0].config.ack_timeout_ms = 1000;
+        pair_start(&p, 0);
+        struct session *s = &p.nodes[0].session;
+        session_read(s, p.now,
+                     bytes_text(resp ? "*3\r\n$3\r\nSET\r\n$1\r\na\r\n$1\r\n1\r\n" : "SET a 1\n"));
+        send_behind(&p, resp, "RESTORE", bytes_text(MALFORMED[1]));
+        assert_string_equal(pair_replies(&p, 0), "");
+        assert_false(session_finished(s));
+        pair_run(&p, 1500);
+        const char *replies = pair_replies(&p, 0);
+        assert_non_null(strstr(replies, "0 of 1 peers confirmed"));
+        assert_non_null(strstr(replies, resp ? "\r\n+PONG\r\n-ERR this is no backup"
+                                             : "\n+PONG\nERROR this is no backup"));
+        assert_true(session_finished(s));
+        pair_close(&p);
+    }
+}
+
 static void backup_and_restore_survive_a_failure_at_every_allocation(void **state)
 {
     struct bytes data = small_backup();
@@ -275,6 +398,10 @@ int main(void)
         cmocka_unit_test(restore_finds_every_flipped_byte),
         cmocka_unit_test(restore_is_refused_while_the_clock_disagrees),
         cmocka_unit_test(restore_waits_for_its_peers),
+        cmocka_unit_test(what_is_malformed_behind_backup_changes_nothing_of_it),
+        cmocka_unit_test(what_is_malformed_behind_restore_is_answered_in_its_turn),
+        cmocka_unit_test(what_is_malformed_behind_a_whole_restore_is_not_read),
+        cmocka_unit_test(what_is_malformed_behind_restore_waits_for_the_answers_before),
         cmocka_unit_test(backup_and_restore_survive_a_failure_at_every_allocation),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
