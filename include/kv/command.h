@@ -110,6 +110,10 @@ void command_help(const struct command_index *index, struct buffer *out,
 
 /* --- what commands share: command_shared.c --------------------------------------------------- */
 
+/* For a command of many keys, before it comes to words[index], which is one: asks the caches for it and
+ * those that follow, some at a time. The first ones were asked for before the command was run. */
+void command_look_ahead(const struct command_call *call, size_t index);
+
 /* Whether that word of the call is this one, in any case. */
 bool command_word_is(const struct command_call *call, size_t index, const char *word);
 

@@ -8,6 +8,7 @@ static void delete_keys(struct command_call *call)
 {
     int64_t deleted = 0;
     for (size_t i = 1; i < call->word_count; i++) {
+        command_look_ahead(call, i);
         int outcome = command_delete(call, call->words[i]);
         if (outcome < 0)
             return;
@@ -20,8 +21,10 @@ static void count_present(struct command_call *call)
 {
     struct record rec;
     int64_t found = 0;
-    for (size_t i = 1; i < call->word_count; i++)
+    for (size_t i = 1; i < call->word_count; i++) {
+        command_look_ahead(call, i);
         found += command_read(call, call->words[i], &rec);
+    }
     reply_number(call->reply, found);
 }
 

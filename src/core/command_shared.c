@@ -47,6 +47,18 @@ bool command_integer(struct command_call *call, size_t index, int64_t *number)
     return false;
 }
 
+void command_look_ahead(const struct command_call *call, size_t index)
+{
+    struct bytes keys[STORE_PREFETCH_MAX];
+    size_t step = (size_t)call->command->key_step, count = 0;
+    size_t number = (index - (size_t)call->command->key_first) / step;
+    if (number == 0 || number % STORE_PREFETCH_MAX != 0)
+        return;
+    for (size_t i = index; i < call->word_count && count < STORE_PREFETCH_MAX; i += step)
+        keys[count++] = call->words[i];
+    store_prefetch(call->node->store, keys, count);
+}
+
 /* --- time ---------------------------------------------------------------------------------- */
 
 static const char *const EXPECTED[] = {

@@ -20,6 +20,7 @@ static void get_many(struct command_call *call)
     size_t before = buffer_size(reply->out);
     reply_list(reply, call->word_count - 1);
     for (size_t i = 1; i < call->word_count; i++) {
+        command_look_ahead(call, i);
         if (command_read(call, call->words[i], &rec))
             reply_value(reply, rec.value);
         else
@@ -278,6 +279,7 @@ static bool write_pairs(struct command_call *call)
             return false;
     }
     for (size_t i = 1; i < call->word_count; i += 2) {
+        command_look_ahead(call, i);
         if (command_put(call, words[i], words[i + 1], 0) == 0)
             continue;
         reply_error(call->reply, "out of memory; %zu of %zu keys were written", i / 2,
@@ -299,6 +301,7 @@ static void set_many_new(struct command_call *call)
     if (!are_pairs(call))
         return;
     for (size_t i = 1; i < call->word_count; i += 2) {
+        command_look_ahead(call, i);
         if (command_look(call, call->words[i], &old)) {
             reply_number(call->reply, 0);
             return;

@@ -22,6 +22,39 @@ static void exists_counts_every_word(void **state)
     assert_answer(p, "TYPE b", "none");
 }
 
+/* The command and `count` keys from k0 on, each followed by `value` if that is not NULL. */
+static const char *send_many(struct pair *p, const char *command, int count, const char *value)
+{
+    static char words[4096];
+    size_t size = (size_t)snprintf(words, sizeof words, "%s", command);
+    for (int i = 0; i < count; i++)
+        size += (size_t)snprintf(words + size, sizeof words - size,
+                                 value != NULL ? " k%d %s" : " k%d", i, value);
+    return client_send(p, words);
+}
+
+/* They look ahead, some keys at a time. */
+static void commands_of_many_keys_treat_each_of_them(void **state)
+{
+    struct pair *p = *state;
+    pair_start(p, 0);
+    for (int count = 1; count <= 3 * (int)STORE_PREFETCH_MAX + 2; count++) {
+        char number[16], reply[16];
+        snprintf(number, sizeof number, ":%d", count);
+        snprintf(reply, sizeof reply, "*%d\r\n$1\r\nw", count);
+        assert_string_equal(send_many(p, "MSETNX", count, "v"), ":1");
+        assert_string_equal(send_many(p, "EXISTS", count, NULL), number);
+        assert_string_equal(send_many(p, "MSETNX", count + 1, "v"), ":0");
+        assert_string_equal(send_many(p, "MSET", count, "w"), "+OK");
+        assert_string_equal(send_many(p, "TOUCH", count + 1, NULL), number);
+        const char *values = send_many(p, "MGET", count, NULL);
+        assert_memory_equal(values, reply, strlen(reply));
+        assert_null(strstr(values, "$-1"));
+        assert_string_equal(send_many(p, count % 2 ? "DEL" : "UNLINK", count + 1, NULL), number);
+        assert_int_equal(store_live_count(p->nodes[0].node->store), 0);
+    }
+}
+
 static void rename_moves_a_value(void **state)
 {
     struct pair *p = *state;
@@ -130,6 +163,33 @@ static void randomkey_draws_every_key_alike(void **state)
     /* 100 each, with a deviation of 9.5: these bounds are over five of them away. */
     for (int i = 0; i < 10; i++)
         assert_in_range(drawn[i], 50, 160);
+}
+
+static void randomkey_draws_every_key_of_a_partition_alike(void **state)
+{
+    struct pair *p = *state;
+    char line[32];
+    int names[4] = {0}, count = 1;
+    uint32_t drawn[4] = {0};
+    pair_start(p, 0);
+    pair_command(p, 0, "SET 0 v");
+    for (int i = 1; count < 4; i++) {
+        snprintf(line, sizeof line, "%d", i);
+        if (store_partition(bytes_text(line)) != store_partition(bytes_text("0")))
+            continue;
+        names[count++] = i;
+        snprintf(line, sizeof line, "SET %d v", i);
+        pair_command(p, 0, line);
+    }
+    random_init(&p->nodes[0].node->random, unit_seed(__func__));
+    for (int i = 0; i < 1000; i++) {
+        int key = atoi(pair_command(p, 0, "RANDOMKEY"));
+        for (int j = 0; j < 4; j++)
+            drawn[j] += names[j] == key;
+    }
+    /* 250 each, with a deviation of 13.7: these bounds are over five of them away. */
+    for (int j = 0; j < 4; j++)
+        assert_in_range(drawn[j], 175, 325);
 }
 
 static void randomkey_finds_one_among_many(void **state)
@@ -262,7 +322,9 @@ int main(void)
         CLIENT_TEST(keys_refuses_a_glob_that_is_too_long),
         CLIENT_TEST(count_is_right_after_every_kind_of_change),
         CLIENT_TEST(randomkey_draws_every_key_alike),
+        CLIENT_TEST(randomkey_draws_every_key_of_a_partition_alike),
         CLIENT_TEST(randomkey_finds_one_among_many),
+        CLIENT_TEST(commands_of_many_keys_treat_each_of_them),
         CLIENT_TEST(flushall_leaves_a_tombstone_for_every_key),
         cmocka_unit_test(flushall_deletes_on_every_node),
         CLIENT_TEST(object_tells_of_a_value),
