@@ -149,7 +149,7 @@ FORMS = {
     "auth": [[VALUES], [[b"default", b"nobody"], VALUES]],
     "hello": [[], [[b"2", b"3"]], [[b"1", b"4", b"x", b"-1"]],
               [[b"2", b"3"], b"SETNAME", NAMES], [[b"2", b"3"], b"AUTH", [b"default", b"no"], VALUES],
-              [[b"2", b"3"], [b"FROB", b"SETNAME", b"AUTH"]]],
+              [[b"2", b"3"], [b"FROB", b"SETNAME", b"AUTH"]], [[b"2", b"3"], b"AUTH", b"default"]],
     "client": [[b"ID"], [b"SETNAME", NAMES], [b"GETNAME"], [b"INFO"], [b"LIST"],
                [b"LIST", b"TYPE", [b"normal", b"replica", b"pubsub", b"frob"]],
                [b"LIST", b"ID", [b"999999", b"x"]], [b"LIST", b"FROB"],

@@ -41,6 +41,7 @@ static void command_hello_refuses_and_changes_nothing(void **state)
     assert_resp(p, "HELLO x", "-ERR Protocol version is not an integer or out of range");
     assert_resp(p, "HELLO 3 AUTH root x",
                 "-WRONGPASS invalid username-password pair or user is disabled.");
+    assert_resp(p, "HELLO 3 AUTH default", "-ERR Syntax error in HELLO option 'AUTH'");
     assert_resp(p, "HELLO 3 SETNAME", "-ERR Syntax error in HELLO option 'SETNAME'");
     assert_resp(p, "HELLO 3 SETNAME a\tb",
                 "-ERR Client names cannot contain spaces, newlines or special characters.");

@@ -76,6 +76,7 @@ static void incrbyfloat_prints_as_redis_does(void **state)
         {"0x10", "0", "16"},
         {"1e20", "1e20", "200000000000000000000"},
         {"0", "1e-20", "0"},
+        {"0", "-1e-20", "0"},
     };
     char words[64];
     if (unit_in_valgrind())

@@ -213,6 +213,8 @@ static void no_value_is_larger_than_max_value(void **state)
                                   "value of 9 bytes; a value takes at most 8 (--max-value)"));
     assert_resp(p, "MSET a 1 k 123456789",
                 "-ERR string exceeds maximum allowed size (proto-max-bulk-len)");
+    assert_resp(p, "MSET k 123456789 a 1",
+                "-ERR string exceeds maximum allowed size (proto-max-bulk-len)");
     assert_resp(p, "DBSIZE", ":0");
     assert_resp(p, "SET k 12345678", "+OK");
     assert_resp(p, "APPEND k 9", "-ERR string exceeds maximum allowed size (proto-max-bulk-len)");

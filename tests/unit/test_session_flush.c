@@ -86,6 +86,27 @@ static void flush_after_watch_takes_turns_and_changes_what_is_watched(void **sta
     assert_string_equal(pair_replies(p, 0), "OK\nOK\nQUEUED\nNOT_FOUND\n0");
 }
 
+static void flush_promises_as_much_as_other_writes(void **state)
+{
+    struct pair *p = *state;
+    p->nodes[0].config.min_acks = 1;
+    p->nodes[0].config.ack_timeout_ms = 1000;
+    pair_start(p, 0);
+    for (int keys = 1; keys <= KEYS; keys += KEYS - 1) {
+        for (int i = 0; i < keys; i++) {
+            char key[16];
+            snprintf(key, sizeof key, "k%d", i);
+            struct record rec = {.key = bytes_text(key), .value = bytes_text("v")};
+            assert_int_equal(node_write(p->nodes[0].node, pair_now(p, 0), &rec), 0);
+        }
+        assert_answer(p, "FLUSHALL", "");
+        assert_string_equal(client_finish(p, 0), "");
+        assert_int_equal(left(p), 0);
+        pair_run(p, 1500);
+        assert_non_null(strstr(pair_replies(p, 0), "0 of 1 peers confirmed within"));
+    }
+}
+
 /* Returns how many keys the answer says were deleted before memory ended. */
 static uint64_t told(const char *answer)
 {
@@ -155,6 +176,7 @@ int main(void)
         CLIENT_TEST(flush_leaves_what_was_written_after_it_began),
         CLIENT_TEST(flush_in_a_transaction_lets_nothing_between),
         CLIENT_TEST(flush_after_watch_takes_turns_and_changes_what_is_watched),
+        CLIENT_TEST(flush_promises_as_much_as_other_writes),
         CLIENT_TEST(flush_without_memory_tells_how_far_it_came),
         CLIENT_TEST(flush_of_a_client_that_leaves_is_left_off),
         CLIENT_TEST(flush_is_finished_for_a_client_that_has_ended_its_side),
