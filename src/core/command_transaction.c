@@ -3,9 +3,9 @@
 
 #include "kv/transaction.h"
 
-/* What a watched key was when it was watched: any write to it, here or elsewhere, changes the stamp. */
+/* What a watched key was when it was watched: any write to it, here or elsewhere, changes the stamp. One that
+ * was not there has none: its tombstone may be dropped meanwhile, and that is no change. */
 struct watch {
-    bool live;
     uint64_t stamp, origin;
     size_t key_bytes; /* the key follows */
 };
@@ -114,13 +114,10 @@ static struct watch look_at(struct command_call *call, struct bytes key)
 {
     struct record rec;
     struct watch w = {.key_bytes = key.size};
-    if (store_find(call->node->store, key, &rec)) {
-        w.live = !rec.tombstone && !record_expired(&rec, call->now.wall_ms);
+    if (command_look(call, key, &rec)) {
         w.stamp = rec.stamp;
         w.origin = rec.origin;
     }
-    if (!w.live)
-        w.stamp = w.origin = 0; /* a tombstone may be dropped meanwhile: that is no change */
     return w;
 }
 
@@ -156,9 +153,7 @@ static void watch(struct command_call *call)
 
 static void unwatch(struct command_call *call)
 {
-    struct transaction *t = call->session->transaction;
-    if (t != NULL && !t->open)
-        transaction_free(call->session);
+    transaction_free(call->session);
     reply_ok(call->reply);
 }
 
@@ -170,7 +165,7 @@ static bool watched_changed(struct command_call *call, const struct transaction 
         memcpy(&was, rest.data, sizeof was);
         rest = bytes_after(rest, sizeof was);
         struct watch is = look_at(call, bytes_of(rest.data, was.key_bytes));
-        if (is.live != was.live || is.stamp != was.stamp || is.origin != was.origin)
+        if (is.stamp != was.stamp || is.origin != was.origin)
             return true;
         rest = bytes_after(rest, was.key_bytes);
     }

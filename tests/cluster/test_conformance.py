@@ -239,7 +239,7 @@ def test_client_reply_keeps_back_the_same_replies(kv, redis, protocol):
     hello = encode(["HELLO", str(protocol)]) if protocol == 3 else b""
     data = b"".join(encode(words.split()) for words in (
         "SET a 1", "CLIENT REPLY SKIP", "INCR a", "INCR a", "CLIENT REPLY OFF", "INCR a", "NOSUCH", "PING",
-        "CLIENT REPLY SKIP", "INCR a", "CLIENT REPLY ON", "GET a", "CLIENT REPLY SKIP", "NOSUCH", "PING",
+        "CLIENT REPLY SKIP", "INCR a", "PING", "CLIENT REPLY ON", "GET a", "CLIENT REPLY SKIP", "NOSUCH", "PING",
         "CLIENT REPLY OFF", "RESET", "PING", "QUIT"))
     theirs, ours = both(redis, node, hello + data)
     if protocol == 3:

@@ -158,6 +158,7 @@ static void command_client_reply_leaves_replies_out(void **state)
     start(p);
     assert_answer(p, "CLIENT REPLY OFF\nSET a 1\nCLIENT REPLY ON\nGET a", "OK\n1");
     assert_answer(p, "CLIENT REPLY SKIP\nSET a 2\nGET a", "2");
+    assert_answer(p, "CLIENT REPLY OFF\nCLIENT REPLY SKIP\nGET a\nGET a\nCLIENT REPLY ON", "OK");
     assert_answer(p, "CLIENT REPLY x", "ERROR syntax error");
 }
 

@@ -65,6 +65,17 @@ static void watch_notices_every_change(void **state)
     assert_answer(p, "WATCH a\nDEL a\nMULTI\nSET b 1\nEXEC", "OK\n1\nOK\nQUEUED\nNOT_FOUND");
 }
 
+/* A key that is not there is the same to it as one that is deleted, or has expired. */
+static void watch_knows_when_a_key_expires(void **state)
+{
+    struct pair *p = *state;
+    pair_start(p, 0);
+    assert_answer(p, "PSETEX a 100 1\nWATCH a\nMULTI\nPING", "OK\nOK\nOK\nQUEUED");
+    p->now.wall_ms += 100;
+    assert_answer(p, "EXEC", "NOT_FOUND");
+    assert_answer(p, "WATCH a\nDEL a\nMULTI\nPING\nEXEC", "OK\n0\nOK\nQUEUED\n1\n+PONG");
+}
+
 static void watch_ends_with_exec_and_unwatch(void **state)
 {
     struct pair *p = *state;
@@ -129,6 +140,43 @@ static void an_error_of_what_is_run_leaves_the_others(void **state)
     assert_answer(p, "EXEC", "3\nOK\nERROR value is not an integer or out of range\nOK");
 }
 
+static void exec_promises_as_much_as_its_writes(void **state)
+{
+    static const char *const transactions[] = {"MULTI\nSET a 1\nGET a", "MULTI\nGET a\nSET a 1"};
+    struct pair *p = *state;
+    p->nodes[0].config.min_acks = 1;
+    p->nodes[0].config.ack_timeout_ms = 1000;
+    pair_start(p, 0);
+    for (size_t i = 0; i < 2; i++) {
+        assert_answer(p, transactions[i], "OK\nQUEUED\nQUEUED");
+        assert_answer(p, "EXEC", "");
+        pair_run(p, 1500);
+        assert_non_null(strstr(pair_replies(p, 0), "0 of 1 peers confirmed within"));
+    }
+    assert_answer(p, "MULTI\nGET a\nEXEC", "OK\nQUEUED\n1\n1");
+}
+
+static void waiting_does_not_wait_within_exec(void **state)
+{
+    struct pair *p = *state;
+    pair_start(p, 0);
+    client_send(p, "MULTI");
+    assert_resp(p, "WAIT 5 0", "+QUEUED");
+    assert_resp(p, "WAITAOF 0 5 0", "+QUEUED");
+    assert_resp(p, "EXEC", "*2\r\n:0\r\n*2\r\n:0\r\n:0");
+}
+
+static void exec_may_end_its_own_connection(void **state)
+{
+    struct pair *p = *state;
+    pair_start(p, 0);
+    client_send(p, "MULTI");
+    assert_resp(p, "CLIENT KILL ID 1 SKIPME no", "+QUEUED");
+    assert_resp(p, "PING", "+QUEUED");
+    assert_resp(p, "EXEC", "*2\r\n:1\r\n+PONG");
+    assert_true(session_finished(session_of(p)));
+}
+
 static void as_many_keys_are_watched_as_the_limit_tells(void **state)
 {
     struct pair *p = *state;
@@ -191,11 +239,15 @@ int main(void)
         CLIENT_TEST(discard_forgets_what_was_queued_and_watched),
         CLIENT_TEST(transaction_commands_out_of_their_place_change_nothing),
         CLIENT_TEST(watch_notices_every_change),
+        CLIENT_TEST(watch_knows_when_a_key_expires),
         CLIENT_TEST(watch_ends_with_exec_and_unwatch),
         CLIENT_TEST(unwatch_among_what_is_run_is_harmless),
         CLIENT_TEST(what_is_malformed_is_refused_at_once_and_exec_then),
         CLIENT_TEST(a_malformed_exec_ends_the_transaction),
         CLIENT_TEST(an_error_of_what_is_run_leaves_the_others),
+        CLIENT_TEST(exec_promises_as_much_as_its_writes),
+        CLIENT_TEST(waiting_does_not_wait_within_exec),
+        CLIENT_TEST(exec_may_end_its_own_connection),
         CLIENT_TEST(as_many_keys_are_watched_as_the_limit_tells),
         CLIENT_TEST(what_is_queued_is_limited),
         cmocka_unit_test(without_memory_nothing_is_forgotten_in_silence),
