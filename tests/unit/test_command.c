@@ -176,6 +176,40 @@ static void command_run_counts_commands(void **state)
     assert_int_equal(p->nodes[0].node->counters.commands - before, 3);
 }
 
+/* A request that writes, for each command that does; before it there are keys n = 1, and e that expires. */
+static const char *const WRITES[] = {
+    "APPEND n 1",       "COPY n c",        "DECR n",         "DECRBY n 2",   "DEL n",
+    "DEL n gone",       "EXPIRE n 100",    "EXPIRE n -1",    "EXPIREAT n 1", "FLUSHALL",
+    "FLUSHDB",          "GETDEL n",        "GETEX n EX 100", "GETSET n 2",   "INCR n",
+    "INCRBY n 2",       "INCRBYFLOAT n 1", "MSET n 2 m 3",   "MSETNX l 1",   "PERSIST e",
+    "PEXPIRE n 100000", "PEXPIREAT n 1",   "PSETEX n 100 v", "RENAME n m",   "RENAMENX n m",
+    "SET n 2",          "SET n 2 GET",     "SETEX n 100 v",  "SETNX new 1",  "SETRANGE n 1 x",
+    "UNLINK n"};
+
+static void every_command_that_writes_waits_for_its_promise(void **state)
+{
+    struct pair *p = *state;
+    struct node *n = p->nodes[0].node;
+    bool seen[COMMAND_COUNT_MAX] = {false};
+    for (size_t i = 0; i < sizeof WRITES / sizeof WRITES[0]; i++) {
+        n->config.min_acks = 0;
+        pair_command(p, 0, "FLUSHALL\nMSET n 1\nSETEX e 100 v");
+        n->config.min_acks = 1;
+        n->config.ack_timeout_ms = 1000;
+        assert_string_equal(pair_command(p, 0, WRITES[i]), "");
+        pair_run(p, 1500);
+        assert_non_null(strstr(pair_replies(p, 0), "0 of 1 peers confirmed"));
+        const struct command *c =
+            command_find(&n->commands, bytes_of(WRITES[i], strcspn(WRITES[i], " ")));
+        for (size_t j = 0; j < n->commands.count; j++)
+            seen[j] = seen[j] || n->commands.sorted[j] == c;
+    }
+    for (size_t j = 0; j < n->commands.count; j++) {
+        bool writes = (n->commands.sorted[j]->flags & COMMAND_WRITE) != 0;
+        assert_true(writes == seen[j] || strcmp(n->commands.sorted[j]->name, "RESTORE") == 0);
+    }
+}
+
 static void command_help_has_a_line_for_every_command(void **state)
 {
     struct pair *p = *state;
@@ -216,6 +250,7 @@ int main(void)
         TEST(command_run_names_what_it_does_not_know),
         TEST(command_run_refuses_an_empty_key_and_one_that_is_too_long),
         TEST(command_run_counts_commands),
+        TEST(every_command_that_writes_waits_for_its_promise),
         TEST(command_help_has_a_line_for_every_command),
         TEST(command_help_of_one_command_is_one_line),
     };

@@ -156,6 +156,19 @@ static void exec_promises_as_much_as_its_writes(void **state)
     assert_answer(p, "MULTI\nGET a\nEXEC", "OK\nQUEUED\n1\n1");
 }
 
+static void exec_runs_while_the_node_loads_what_may_run_then(void **state)
+{
+    struct pair *p = *state;
+    pair_start(p, 0);
+    p->nodes[0].node->loading = true;
+    client_send(p, "MULTI");
+    assert_resp(p, "ECHO a", "+QUEUED");
+    assert_resp(p, "GET a", "+QUEUED");
+    const char *reply = client_send(p, "EXEC");
+    assert_memory_equal(reply, "*2\r\n$1\r\na\r\n-LOADING ", 20);
+    p->nodes[0].node->loading = false;
+}
+
 static void waiting_does_not_wait_within_exec(void **state)
 {
     struct pair *p = *state;
@@ -246,6 +259,7 @@ int main(void)
         CLIENT_TEST(a_malformed_exec_ends_the_transaction),
         CLIENT_TEST(an_error_of_what_is_run_leaves_the_others),
         CLIENT_TEST(exec_promises_as_much_as_its_writes),
+        CLIENT_TEST(exec_runs_while_the_node_loads_what_may_run_then),
         CLIENT_TEST(waiting_does_not_wait_within_exec),
         CLIENT_TEST(exec_may_end_its_own_connection),
         CLIENT_TEST(as_many_keys_are_watched_as_the_limit_tells),
