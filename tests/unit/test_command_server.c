@@ -316,6 +316,13 @@ static void command_wait_refuses_what_is_no_number(void **state)
     for (size_t i = 0; i < sizeof BAD / sizeof BAD[0]; i++)
         assert_answer(p, BAD[i],
                       "ERROR WAIT takes a number of peers and milliseconds up to 4294967295");
+    static const char *const BAD_OF_DISKS[] = {"WAITAOF 2 0 1", "WAITAOF -1 0 1",
+                                               "WAITAOF x 0 1", "WAITAOF 0 -1 1",
+                                               "WAITAOF 0 x 1", "WAITAOF 0 0 -1"};
+    for (size_t i = 0; i < sizeof BAD_OF_DISKS / sizeof BAD_OF_DISKS[0]; i++)
+        assert_answer(
+            p, BAD_OF_DISKS[i],
+            "ERROR WAITAOF takes 0 or 1, a number of peers, and milliseconds up to 4294967295");
 }
 
 static void command_wait_of_a_client_that_has_ended_does_not_wait_for_ever(void **state)
