@@ -266,6 +266,8 @@ static void object_tells_of_a_value(void **state)
     assert_resp(p, "OBJECT encoding k", "$3\r\nint");
     assert_resp(p, "OBJECT ENCODING l", "$6\r\nembstr");
     assert_resp(p, "OBJECT ENCODING m", "$3\r\nraw");
+    assert_resp(p, "SET m 12345678901234567890123456789012345678901234", "+OK");
+    assert_resp(p, "OBJECT ENCODING m", "$6\r\nembstr");
     assert_resp(p, "OBJECT REFCOUNT k", ":1");
     p->now.wall_ms += 3999;
     assert_resp(p, "OBJECT IDLETIME k", ":3");

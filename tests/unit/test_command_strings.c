@@ -177,6 +177,7 @@ static void getrange_counts_from_both_ends(void **state)
     assert_resp(p, "GETRANGE k 0 -1", "$10\r\n0123456789");
     assert_resp(p, "SUBSTR k 2 4", "$3\r\n234");
     assert_resp(p, "GETRANGE k -3 100", "$3\r\n789");
+    assert_resp(p, "GETRANGE k -3 -3", "$1\r\n7");
     assert_resp(p, "GETRANGE k -100 1", "$2\r\n01");
     assert_resp(p, "GETRANGE k -100 -50", "$1\r\n0");
     assert_resp(p, "GETRANGE k -50 -100", "$0\r\n");
