@@ -96,6 +96,8 @@ struct link_scan {
     uint32_t end; /* the partition to stop before */
     uint64_t stamp_covered; /* partitions without a stamp above this have nothing to send */
     struct vector wanted; /* the receiver's vector: what it has */
+    struct vector
+        promised; /* this node's when the scan began: what the receiver's will cover too */
     struct buffer digests; /* the receiver's, of the partitions digests_first …, 8 bytes each */
     uint32_t digests_first;
     struct buffer list; /* of the partition being scanned */
@@ -222,6 +224,14 @@ bool link_is_busy(const struct link *l);
 /* Told before tombstones of a partition go by force: a delta that is being served lists what is left
  * from here on. False while it is in the middle of that very partition: then they have to wait. */
 bool link_scan_allows(struct link *l, uint32_t partition);
+
+/* Nothing up to this stamp has come to be covered here since the delta being served began: what its
+ * receiver holds of that, the delta tells about. Without one: UINT64_MAX. */
+uint64_t link_scan_settled(const struct link *l);
+
+/* Whether a delta being served promises that this tombstone, or what beats it, is at the receiver, and
+ * has not come past its partition yet. */
+bool link_scan_promises(const struct link *l, uint32_t partition, const struct record *tombstone);
 
 /* What waits to be sent: output and ring. */
 uint64_t link_queued_bytes(const struct link *l);

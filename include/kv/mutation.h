@@ -32,6 +32,7 @@
     X(GAP_UNTOLD, "the ring was too short, and the receiver is not told")                          \
     X(LATE_UNCHECKED, "what arrives during a delta by other links is not checked")                 \
     X(FORCED_UNLISTED, "tombstones go by force during a delta, and it lists nothing")              \
+    X(FORCED_PROMISED, "a tombstone goes by force on which a delta being served relies")           \
     X(DELTA_VECTOR_LATE, "a delta promises the vector of its end, not of its beginning")           \
     X(VECTOR_SKIPS_HOLES, "a live record counts though records before it are missing")             \
     X(DELETED_IS_FETCHED, "a scrub fetches also what a dropped tombstone may have beaten")         \

@@ -10,7 +10,11 @@
  *
  * Whoever does not come would hold them for ever. So members that stay away are forgotten, and
  * beyond a limit of memory tombstones go by force, as soon as they are old enough. What was dropped
- * is noted in the dropped vector: whoever has not seen all of that compares lists (link_scan.c). */
+ * is noted in the dropped vector: whoever has not seen all of that compares lists (link_scan.c).
+ *
+ * A delta being served compares by the vector with which it began. A record that came since is not in
+ * that, but the tombstone that has beaten it here may be: so the tombstone waits until the delta has
+ * come past it. Those that are newer than the delta need not, so force keeps its bound. */
 #include "kv/check.h"
 #include "kv/mutation.h"
 #include "kv/node.h"
@@ -22,6 +26,7 @@
 struct collection {
     uint64_t passed; /* what all members have confirmed */
     uint64_t forced; /* everything */
+    uint64_t settled; /* above it, nothing by force that a delta promises */
     uint64_t stranded; /* what no vector covers: its origin ended before all of it had arrived */
 };
 
@@ -62,6 +67,19 @@ static bool confirmed_by_all(const struct node *n, const struct record *tombston
     return true;
 }
 
+/* Whether a delta being served promises that it is at the receiver, and may not tell of all that it has
+ * beaten here. */
+static bool is_promised(const struct node *n, const struct record *rec, const struct collection *c)
+{
+    if (rec->stamp <= c->settled || MUTATED(FORCED_PROMISED))
+        return false;
+    list_for_each (item, &n->links) {
+        if (link_scan_promises(container_of(item, struct link, all), n->collect_next, rec))
+            return true;
+    }
+    return false;
+}
+
 static enum verdict judge(const struct node *n, const struct record *rec,
                           const struct collection *c)
 {
@@ -69,7 +87,7 @@ static enum verdict judge(const struct node *n, const struct record *rec,
         return GOES;
     if (rec->stamp < c->stranded && !vector_covers(&n->vector, rec->origin, rec->stamp))
         return GOES_STRANDED;
-    return rec->stamp < c->forced ? GOES_BY_FORCE : STAYS;
+    return rec->stamp < c->forced && !is_promised(n, rec, c) ? GOES_BY_FORCE : STAYS;
 }
 
 /* Then no drop has everybody's consent. */
@@ -163,6 +181,16 @@ static bool is_over_limit(const struct node *n)
            store_tombstone_bytes(n->store) > n->config.tombstone_memory_bytes;
 }
 
+static uint64_t settled_stamp(const struct node *n)
+{
+    uint64_t settled = UINT64_MAX;
+    list_for_each (item, &n->links) {
+        uint64_t stamp = link_scan_settled(container_of(item, struct link, all));
+        settled = stamp < settled ? stamp : settled;
+    }
+    return settled;
+}
+
 static struct collection plan(const struct node *n, struct moment now)
 {
     struct collection c = {0};
@@ -172,8 +200,10 @@ static struct collection plan(const struct node *n, struct moment now)
         c.passed = passed_stamp(n, old_enough);
     if (!delta && n->config.forget_after_ms != 0)
         c.stranded = stamp_before(now, n->config.forget_after_ms);
-    if (is_over_limit(n))
+    if (is_over_limit(n)) {
         c.forced = old_enough;
+        c.settled = settled_stamp(n);
+    }
     return c;
 }
 

@@ -83,6 +83,7 @@ void link_open(struct link *l, struct node *n, struct moment now, struct address
     vector_init(&l->told, n->heap);
     vector_init(&l->told_durable, n->heap);
     vector_init(&l->scan.wanted, n->heap);
+    vector_init(&l->scan.promised, n->heap);
     buffer_init(&l->scan.digests, n->heap);
     buffer_init(&l->scan.list, n->heap);
     link_delta_init(l);
@@ -136,6 +137,7 @@ void link_close(struct link *l, struct moment now)
     vector_close(&l->told);
     vector_close(&l->told_durable);
     vector_close(&l->scan.wanted);
+    vector_close(&l->scan.promised);
     link_delta_close(l);
     vector_close(&l->ahead_theirs);
     vector_close(&l->ahead_ours);

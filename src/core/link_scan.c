@@ -48,6 +48,25 @@ bool link_scan_allows(struct link *l, uint32_t partition)
     return true;
 }
 
+/* A scrub raises no vector: it promises nothing. */
+static bool promises(const struct link_scan *scan)
+{
+    return scan->active && !scan->scrub;
+}
+
+uint64_t link_scan_settled(const struct link *l)
+{
+    const struct link_scan *scan = &l->scan;
+    return promises(scan) ? link_covered_stamp(&l->node->vector, &scan->promised) : UINT64_MAX;
+}
+
+bool link_scan_promises(const struct link *l, uint32_t partition, const struct record *tombstone)
+{
+    const struct link_scan *scan = &l->scan;
+    return promises(scan) && partition >= scan->partition &&
+           vector_covers(&scan->promised, tombstone->origin, tombstone->stamp);
+}
+
 /* --- the request --------------------------------------------------------------------------- */
 
 struct request {
@@ -81,6 +100,10 @@ static void begin_scan(struct link *l, const struct request *r, bool behind)
     struct link_scan *scan = &l->scan;
     bool scrub = (r->flags & LINK_REQUEST_SCRUB) != 0;
     bool checked = scrub || behind;
+    if (vector_copy(&scan->promised, &n->vector) != 0) {
+        link_fail(l, LINK_VECTOR_FULL);
+        return;
+    }
     size_t begun = frame_begin(&l->out);
     frame_put_u16(
         &l->out, (uint16_t)((checked ? LINK_BEGIN_CHECKED : 0) | (behind ? LINK_BEGIN_BEHIND : 0)));

@@ -113,6 +113,35 @@ static void node_collect_drops_by_force_while_a_delta_is_served_and_has_it_list(
     peer_close(&x);
 }
 
+/* Something older than them has come since, which the delta does not speak of: if its receiver has
+ * that, too, only they take it away there. What is newer than the delta need not wait. */
+static void node_collect_keeps_what_a_delta_promises_and_has_not_come_to(void **state)
+{
+    struct pair *p = *state;
+    struct peer x;
+    struct frame_reader payload;
+    start_deserted(p, 1, 0);
+    write_and_delete(p, 3);
+    struct node *n = p->nodes[0].node;
+    uint64_t older = n->last_write - 1;
+    peer_open(&x, n, p->now, LINK_SENDER);
+    peer_hello(&x, NULL, 0);
+    peer_ask(&x, NULL);
+    assert_int_equal(n->scans, 1);
+    pair_command(p, 0, "SET newer v\nDEL newer");
+    assert_int_equal(vector_advance(&n->vector, UNKNOWN_ORIGIN, older), 0);
+    p->now.wall_ms += CLOCK_DRIFT_MS + 1000;
+    for (int round = 0; round < 2; round++) {
+        node_collect(n, p->now);
+        assert_int_equal(tombstones(p, 0), 3);
+        assert_int_equal(n->counters.tombstones_forced, 1);
+    }
+    assert_true(peer_take_until(&x, FRAME_DELTA_END, &payload));
+    node_collect(n, p->now);
+    assert_int_equal(tombstones(p, 0), 0);
+    peer_close(&x);
+}
+
 /* Then it went without his consent: by force, as far as others are concerned. */
 static void node_collect_notes_as_forced_what_somebody_forgotten_has_not_confirmed(void **state)
 {
@@ -254,6 +283,7 @@ int main(void)
         TEST(node_collect_drops_nothing_by_force_that_is_younger_than_clocks_may_differ),
         TEST(node_collect_keeps_them_without_a_limit),
         TEST(node_collect_drops_by_force_while_a_delta_is_served_and_has_it_list),
+        TEST(node_collect_keeps_what_a_delta_promises_and_has_not_come_to),
         TEST(node_collect_notes_as_forced_what_somebody_forgotten_has_not_confirmed),
         TEST(node_collect_drops_what_no_vector_covers_after_the_time_to_forget),
         TEST(node_collect_waits_for_the_disk_of_a_member_that_keeps_one),
