@@ -199,7 +199,7 @@ struct storage {
     uint64_t records; /* in the current segment */
     struct vector marked, marked_dropped; /* as of the last mark written */
     struct vector appended; /* per origin, the greatest stamp of a record appended */
-    uint64_t restored_stamp; /* no record that was recovered exceeds it */
+    uint64_t restored_stamp; /* no record exceeds it that was recovered, or that `appended` lacks */
     uint64_t stamp_written; /* of the node's own writes, the last that is written */
     uint64_t mark_mono_ms; /* when the last mark was written */
     uint64_t records_end; /* behind the last records; 0 = a mark has told that they are synced */

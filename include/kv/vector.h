@@ -49,6 +49,10 @@ int vector_advance(struct vector *v, uint64_t origin, uint64_t stamp);
 /* Raises v to the entry-wise maximum with `other`. On an error v may have been raised in part. */
 int vector_merge(struct vector *v, const struct vector *other);
 
+/* Makes sure that a vector_merge(v, other) cannot fail, as long as neither is given other origins
+ * before. 0, -ENOMEM or -E2BIG. */
+int vector_reserve_merge(struct vector *v, const struct vector *other);
+
 /* Makes v equal to `other`. On an error v is unchanged. */
 int vector_copy(struct vector *v, const struct vector *other);
 

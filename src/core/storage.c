@@ -78,11 +78,12 @@ int storage_reserve(struct storage *s, size_t bytes)
     return -ENOMEM;
 }
 
-/* Remembers per origin what was appended last; without memory the vector is marked with the next
- * record of the origin. */
+/* Remembers per origin what was appended last; without memory, as if it had been recovered. */
 static void note_appended(struct storage *s, const struct record *rec)
 {
-    (void)vector_advance(&s->appended, rec->origin, rec->stamp);
+    if (vector_advance(&s->appended, rec->origin, rec->stamp) != 0 &&
+        s->restored_stamp < rec->stamp)
+        s->restored_stamp = rec->stamp;
 }
 
 struct bytes storage_append(struct storage *s, const struct record *rec)
@@ -116,7 +117,8 @@ struct changes {
     struct vector vector, dropped;
 };
 
-/* Appends a mark of what has changed since the last one. */
+/* Appends a mark of what has changed since the last one, and makes room to note that it was written:
+ * what is on the disk and not known to be would keep a client waiting that nobody writes after. */
 static int append_mark(struct storage *s, struct changes *c)
 {
     const struct node *n = s->node;
@@ -130,6 +132,10 @@ static int append_mark(struct storage *s, struct changes *c)
     int error = changes_since(&n->vector, &s->marked, &c->vector);
     if (error == 0)
         error = changes_since(&n->dropped, &s->marked_dropped, &c->dropped);
+    if (error == 0)
+        error = vector_reserve_merge(&s->marked, &c->vector);
+    if (error == 0)
+        error = vector_reserve_merge(&s->marked_dropped, &c->dropped);
     if (error != 0)
         return error;
     mark_encode(&mark, &c->vector, &c->dropped, &s->batch);
@@ -152,9 +158,8 @@ static void batch_written(struct storage *s, const struct changes *c, struct mom
         buffer_close(&s->batch);
     else
         buffer_truncate(&s->batch, 0);
-    /* Out of memory: the next mark says it again. */
-    (void)vector_merge(&s->marked, &c->vector);
-    (void)vector_merge(&s->marked_dropped, &c->dropped);
+    CHECK(vector_merge(&s->marked, &c->vector) == 0); /* there is room */
+    CHECK(vector_merge(&s->marked_dropped, &c->dropped) == 0);
     s->stamp_written = s->node->last_write;
     s->mark_mono_ms = now.mono_ms;
     if (MUTATED(DURABLE_BEFORE_SYNC))
@@ -230,7 +235,9 @@ static void begin_sync(struct storage *s, struct moment now)
     if (s->syncing_ended) {
         s->sync.file = s->ended.file;
     } else {
-        if (storage_end_of(&s->current) == s->synced || vector_copy(&s->syncing, &s->marked) != 0)
+        /* Without memory to note what it will have made durable, it begins at a later turn. */
+        if (storage_end_of(&s->current) == s->synced || vector_copy(&s->syncing, &s->marked) != 0 ||
+            vector_reserve_merge(&s->node->durable, &s->syncing) != 0)
             return;
         s->syncing_position = storage_end_of(&s->current);
         s->sync.file = s->current.file;
@@ -263,9 +270,7 @@ static void sync_done(struct storage *s, int status, struct moment now)
         return;
     }
     s->synced = s->syncing_position;
-    if (node_synced(s->node, &s->syncing) != 0)
-        notice_add(&s->node->notices, NOTICE_WARN,
-                   "out of memory: what the last sync made durable is told with the next one");
+    CHECK(node_synced(s->node, &s->syncing) == 0); /* there is room */
     s->node->acks_arrived = true; /* replies may have waited for it */
     if (s->ended.file != NULL)
         begin_sync(s, now);

@@ -87,6 +87,14 @@ int vector_merge(struct vector *v, const struct vector *other)
     return 0;
 }
 
+int vector_reserve_merge(struct vector *v, const struct vector *other)
+{
+    uint32_t count = v->count;
+    for (uint32_t i = 0; i < other->count; i++)
+        count += vector_get(v, other->entries[i].origin) == 0;
+    return reserve(v, count);
+}
+
 int vector_copy(struct vector *v, const struct vector *other)
 {
     int error = reserve(v, other->count);

@@ -133,6 +133,21 @@ static void vector_copy_forgets_what_was_there(void **state)
     assert_int_equal(f->v.count, 0);
 }
 
+static void vector_reserve_merge_makes_room_for_every_origin(void **state)
+{
+    struct fixture *f = *state;
+    for (uint64_t i = 1; i <= 20; i++) {
+        vector_advance(&f->v, i, i);
+        vector_advance(&f->other, i + 13, i + 13);
+    }
+    assert_int_equal(vector_reserve_merge(&f->v, &f->other), 0);
+    assert_int_equal(f->v.count, 20);
+    uint64_t calls = f->heap.calls;
+    assert_int_equal(vector_merge(&f->v, &f->other), 0);
+    assert_int_equal(f->heap.calls, calls);
+    assert_int_equal(f->v.count, 33);
+}
+
 static void vector_stays_as_it_is_without_memory(void **state)
 {
     struct fixture *f = *state;
@@ -265,6 +280,7 @@ int main(void)
         TEST(vector_merge_takes_the_greater_of_each),
         TEST(vector_covers_vector_wants_every_origin),
         TEST(vector_copy_forgets_what_was_there),
+        TEST(vector_reserve_merge_makes_room_for_every_origin),
         TEST(vector_stays_as_it_is_without_memory),
         TEST(vector_merge_without_memory_is_raised_in_part_at_most),
         TEST(vector_takes_no_more_than_the_most_origins),
