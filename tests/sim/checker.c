@@ -446,6 +446,9 @@ static void take_over(struct sim *s, const struct sim_node *n, uint32_t key)
     bool found = look_up(s, n, key, &rec);
     const struct issued *x = greatest_covered(s, &n->node->vector, key);
     v->now[key] = v->greatest[key] = seen_of(found, &rec);
+    /* The run before it may have merged this in its last turn, of which nobody saw the end. */
+    if (seen_compare(&v->now[key], &v->ever[key]) > 0)
+        v->ever[key] = v->now[key];
     if (found) {
         check_origin_of(s, n, key, &rec);
         v->greatest_seen = rec.stamp > v->greatest_seen ? rec.stamp : v->greatest_seen;
