@@ -89,6 +89,22 @@ static void tell_result(struct server *s, struct moment now)
               s->node->refilling ? "; damaged: waiting for a peer to bring what is missing" : "");
 }
 
+/* A step; where there is much to read, beside a thread that readies memory for it. */
+static int read_on(struct server *s, struct moment now)
+{
+    struct persistence *p = &s->persistence;
+    bool first = p->storage->recovery.stage == RECOVERY_LIST;
+    int outcome = storage_recover(p->storage, now);
+    if (first && p->storage->recovery.bytes_total >= PERSISTENCE_PREFAULT_BYTES) {
+        prefault_begin(&p->prefault);
+        log_write(&s->log, LOG_LEVEL_DEBUG, "reading the data directory with %s",
+                  p->prefault.running ? "two threads: one reads, one readies memory"
+                                      : "one thread");
+    }
+    prefault_ahead(&p->prefault, &s->heap);
+    return outcome;
+}
+
 bool persistence_load(struct server *s)
 {
     struct persistence *p = &s->persistence;
@@ -96,8 +112,10 @@ bool persistence_load(struct server *s)
     uint64_t end_ns = uv_hrtime() + PERSISTENCE_TURN_MS * UINT64_C(1000000);
     int outcome = 1;
     do
-        outcome = storage_recover(p->storage, now);
+        outcome = read_on(s, now);
     while (outcome > 0 && p->storage->recovery.stage != RECOVERY_SEGMENT && uv_hrtime() < end_ns);
+    if (outcome <= 0)
+        prefault_end(&p->prefault);
     if (outcome < 0) {
         server_log_notices(s);
         log_write(&s->log, LOG_LEVEL_ERROR, "%s", p->storage->reason);
@@ -151,6 +169,7 @@ bool persistence_close(struct server *s)
     struct persistence *p = &s->persistence;
     if (s->options->data_dir[0] == '\0')
         return true;
+    prefault_end(&p->prefault); /* it was still reading */
     if (file_disk_is_busy(&p->disk))
         return false;
     if (p->storage != NULL)

@@ -6,11 +6,15 @@
 
 #include "file_disk.h"
 #include "kv/storage.h"
+#include "prefault.h"
 
 #define PERSISTENCE_PROGRESS_MS 1000u
 
 /* What one turn of the loop gives to reading the data: clients that ask meanwhile are answered. */
 #define PERSISTENCE_TURN_MS 10u
+
+/* Files of so much and more are read with memory being readied beside it. */
+#define PERSISTENCE_PREFAULT_BYTES (16u << 20)
 
 struct server;
 struct session;
@@ -18,6 +22,7 @@ struct session;
 struct persistence {
     struct file_disk disk;
     struct storage *storage; /* NULL = memory only; owned */
+    struct prefault prefault; /* while much is loaded */
     bool stopping; /* storage_stop was called */
     uint64_t begun_mono_ms;
     uint64_t told_mono_ms; /* when progress was last logged, … */

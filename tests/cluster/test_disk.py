@@ -290,6 +290,29 @@ def test_while_it_loads_a_node_says_so(kv, tmp_path):
     assert any("60000 keys" in line for line in node.log_lines())
 
 
+@pytest.mark.parametrize("processors", [1, 2])
+def test_much_is_read_with_a_second_thread_if_there_is_a_processor_for_it(kv, tmp_path, processors):
+    ours = sorted(os.sched_getaffinity(0))
+    if len(ours) < processors:
+        pytest.skip("the machine has one processor")
+    node = stored(kv, tmp_path / "data", snapshot_size="1GiB", log_level="debug")
+    node.write_many(values(10_000, size=100))
+    again(node.stop())
+    assert "reading the data directory with" not in node.log()  # that was little
+    node.write_many(values(60_000, size=1000), window=200)
+    before = content(node, 60_000)
+    node.prefix = ["taskset", "-c", ",".join(map(str, ours[:processors]))]
+    node.kill()
+    for _ in range(3):
+        node.start()
+        node.stop()  # most often while it reads
+    again(node)
+    assert content(node, 60_000) == before
+    told = re.findall("reading the data directory with (.*)", node.log())
+    assert told == 4 * ["one thread" if processors == 1 else
+                        "two threads: one reads, one readies memory"]
+
+
 def test_peers_are_dialled_when_the_data_is_read_and_not_before(kv, tmp_path):
     ports = free_ports(2)
     first = stored(kv, tmp_path / "a", port=ports[0], peers=f"127.0.0.1:{ports[1]}",
