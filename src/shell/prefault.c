@@ -1,9 +1,11 @@
 /* A thread that makes the kernel map pages before they are touched. */
-#define _GNU_SOURCE /* madvise */
+#define _GNU_SOURCE /* madvise and processors */
 #include "prefault.h"
 
 #include "kv/check.h"
 
+#include <pthread.h>
+#include <sched.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -49,7 +51,7 @@ void prefault_begin(struct prefault *p)
     /* On a single processor its work would only be done in another order. */
     if (uv_available_parallelism() < 2)
         return;
-    *p = (struct prefault){0};
+    *p = (struct prefault){.beside = -1};
     CHECK(uv_mutex_init(&p->mutex) == 0 && uv_cond_init(&p->told) == 0);
     p->running = uv_thread_create(&p->thread, run, p) == 0;
     if (!p->running) {
@@ -58,10 +60,25 @@ void prefault_begin(struct prefault *p)
     }
 }
 
+/* Left to itself the scheduler likes to wake it where who tells it runs, most of all in a virtual machine,
+ * whose idle processors it takes for busy. Then one would only hold up the other. */
+static void keep_apart(struct prefault *p)
+{
+    cpu_set_t others;
+    int here = sched_getcpu();
+    if (here == p->beside || here < 0 || here >= CPU_SETSIZE ||
+        sched_getaffinity(0, sizeof others, &others) != 0)
+        return;
+    CPU_CLR((size_t)here, &others);
+    (void)pthread_setaffinity_np(p->thread, sizeof others, &others);
+    p->beside = here;
+}
+
 void prefault_range(struct prefault *p, uintptr_t from, size_t bytes)
 {
     if (!p->running)
         return;
+    keep_apart(p);
     uv_mutex_lock(&p->mutex);
     uintptr_t until = from + bytes;
     bool goes_on = p->begun <= from && from <= p->from;

@@ -23,6 +23,7 @@ struct prefault {
     uv_thread_t thread;
     uv_mutex_t mutex;
     uv_cond_t told;
+    int beside; /* the processor of who tells it, which it is kept off; -1 = none yet */
     /* Under the mutex. */
     uintptr_t begun, from, until; /* of what was told last: ready up to `from` */
     bool ending;

@@ -1,10 +1,12 @@
 /* Memory that is readied by another thread: what it was told of is mapped, and nothing else about it has
  * changed. */
-#define _GNU_SOURCE /* mincore */
+#define _GNU_SOURCE /* mincore and processors */
 #include "prefault.h"
 
 #include "kv/check.h"
 
+#include <pthread.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -182,6 +184,28 @@ static void prefault_maps_what_the_heap_hands_out_next(void **state)
     region_free(h.region);
 }
 
+static void prefault_keeps_off_the_processor_of_who_tells_it(void **state)
+{
+    struct prefault *p = *state;
+    cpu_set_t ours, one, its;
+    begin(p);
+    assert_int_equal(sched_getaffinity(0, sizeof ours, &ours), 0);
+    for (size_t cpu = 0; cpu < CPU_SETSIZE; cpu++) {
+        if (!CPU_ISSET(cpu, &ours))
+            continue;
+        /* Moved there, and free to go on. */
+        CPU_ZERO(&one);
+        CPU_SET(cpu, &one);
+        assert_int_equal(sched_setaffinity(0, sizeof one, &one), 0);
+        assert_int_equal(sched_getcpu(), (int)cpu);
+        assert_int_equal(sched_setaffinity(0, sizeof ours, &ours), 0);
+        prefault_range(p, 0, 0);
+        assert_int_equal(pthread_getaffinity_np(p->thread, sizeof its, &its), 0);
+        assert_int_equal(CPU_COUNT(&its), CPU_COUNT(&ours) - 1);
+        assert_true(p->beside >= 0 && !CPU_ISSET((size_t)p->beside, &its));
+    }
+}
+
 static void prefault_ends_at_any_time(void **state)
 {
     struct prefault *p = *state;
@@ -210,6 +234,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(prefault_follows_a_range_that_moves_on, set_up, tear_down),
         cmocka_unit_test_setup_teardown(prefault_bears_a_range_that_is_gone, set_up, tear_down),
         cmocka_unit_test_setup_teardown(prefault_maps_what_the_heap_hands_out_next, set_up,
+                                        tear_down),
+        cmocka_unit_test_setup_teardown(prefault_keeps_off_the_processor_of_who_tells_it, set_up,
                                         tear_down),
         cmocka_unit_test_setup_teardown(prefault_ends_at_any_time, set_up, tear_down),
     };
