@@ -138,6 +138,7 @@ struct node {
     struct list sessions, waiting; /* struct session, by .all and .waiting */
     struct list ready; /* likewise by .ready: the shell empties it every turn */
     struct list links; /* struct link, by .all */
+    struct list walks; /* struct snapshot_scan, by .all: snapshots and backups being written */
     uint32_t session_count;
     uint64_t last_write; /* the stamp of the last record written here */
     uint64_t acks_wanted; /* peers shall confirm this stamp at once: somebody waits for it */

@@ -59,6 +59,9 @@ int vector_copy(struct vector *v, const struct vector *other);
 /* Whether v[o] >= other[o] for every origin. */
 bool vector_covers_vector(const struct vector *v, const struct vector *other);
 
+/* Records that `has` covers and `wanted` does not have greater stamps; UINT64_MAX when there are none. */
+uint64_t vector_covered_stamp(const struct vector *has, const struct vector *wanted);
+
 /* Appends the byte format. A failure sticks in `out`. */
 void vector_encode(const struct vector *v, struct buffer *out);
 

@@ -14,10 +14,16 @@
  *
  * A delta being served compares by the vector with which it began. A record that came since is not in
  * that, but the tombstone that has beaten it here may be: so the tombstone waits until the delta has
- * come past it. Those that are newer than the delta need not, so force keeps its bound. */
+ * come past it. Those that are newer than the delta need not, so force keeps its bound.
+ *
+ * So it is with a snapshot or a backup: it promises the vector with which its walk began. What has come to
+ * be covered since may be in no mark after a crash; the tombstone that has beaten it has to be in the
+ * file then. Here it waits also when it goes by the rules, since those ask what members have, and not
+ * whether this node's disk knows how much its vector covers. */
 #include "kv/check.h"
 #include "kv/mutation.h"
 #include "kv/node.h"
+#include "kv/snapshot.h"
 
 /* Entries looked at at a time: a bound on how long it may take. */
 #define COLLECT_ENTRIES 300u
@@ -27,6 +33,7 @@ struct collection {
     uint64_t passed; /* what all members have confirmed */
     uint64_t forced; /* everything */
     uint64_t settled; /* above it, nothing by force that a delta promises */
+    uint64_t written; /* above it, nothing that a walk for the disk has not come to */
     uint64_t stranded; /* what no vector covers: its origin ended before all of it had arrived */
 };
 
@@ -80,9 +87,24 @@ static bool is_promised(const struct node *n, const struct record *rec, const st
     return false;
 }
 
+/* Whether a snapshot or backup being written promises it, or what it has beaten. */
+static bool is_awaited(const struct node *n, const struct record *rec, const struct collection *c)
+{
+    if (rec->stamp <= c->written || MUTATED(SNAPSHOT_PROMISED))
+        return false;
+    list_for_each (item, &n->walks) {
+        const struct snapshot_scan *scan = container_of(item, struct snapshot_scan, all);
+        if (snapshot_scan_awaits(scan, n->collect_next, rec->stamp))
+            return true;
+    }
+    return false;
+}
+
 static enum verdict judge(const struct node *n, const struct record *rec,
                           const struct collection *c)
 {
+    if (is_awaited(n, rec, c))
+        return STAYS;
     if (rec->stamp < c->passed && confirmed_by_all(n, rec))
         return GOES;
     if (rec->stamp < c->stranded && !vector_covers(&n->vector, rec->origin, rec->stamp))
@@ -191,9 +213,19 @@ static uint64_t settled_stamp(const struct node *n)
     return settled;
 }
 
+static uint64_t written_stamp(const struct node *n)
+{
+    uint64_t written = UINT64_MAX;
+    list_for_each (item, &n->walks) {
+        uint64_t stamp = snapshot_scan_settled(container_of(item, struct snapshot_scan, all));
+        written = stamp < written ? stamp : written;
+    }
+    return written;
+}
+
 static struct collection plan(const struct node *n, struct moment now)
 {
-    struct collection c = {0};
+    struct collection c = {.written = written_stamp(n)};
     uint64_t old_enough = stamp_before(now, n->config.max_clock_drift_ms);
     bool delta = (n->scans > 0 || n->delta != NULL) && !MUTATED(DROP_DURING_DELTA);
     if (!delta && !somebody_is_unknown(n))

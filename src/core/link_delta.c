@@ -104,7 +104,7 @@ void link_on_delta_begin(struct link *l, struct moment now, struct frame_reader 
     d->begun = true;
     d->checked = (flags & LINK_BEGIN_CHECKED) != 0;
     d->behind = (flags & LINK_BEGIN_BEHIND) != 0;
-    d->covered_stamp = link_covered_stamp(&d->vector, &d->asked);
+    d->covered_stamp = vector_covered_stamp(&d->vector, &d->asked);
 }
 
 void link_on_delta_records(struct link *l, struct moment now, struct frame_reader *payload)

@@ -52,8 +52,6 @@ link_handler link_on_delta_request;
 /* Sends one frame or so. entries: in and out: how many were looked at in this turn. */
 void link_scan_step(struct link *l, uint32_t *entries);
 void link_scan_end(struct link *l);
-/* Records that `has` covers and `wanted` does not have greater stamps. */
-uint64_t link_covered_stamp(const struct vector *has, const struct vector *wanted);
 
 /* link_receiver.c */
 link_handler link_on_gap, link_on_records, link_on_ack_wanted;

@@ -11,20 +11,6 @@
 /* A scan that skips partitions still says how far it is, for the receiver's checks. */
 #define MARK_PARTITIONS_MAX 64u
 
-/* It is the least that `wanted` has of an origin of which `has` has more. So a partition in which
- * nothing was merged since can be left out, and a gap of seconds costs no walk over the store. */
-uint64_t link_covered_stamp(const struct vector *has, const struct vector *wanted)
-{
-    uint64_t least = UINT64_MAX;
-    for (uint32_t i = 0; i < has->count; i++) {
-        const struct vector_entry *e = &has->entries[i];
-        uint64_t other = vector_get(wanted, e->origin);
-        if (other < e->stamp && other < least)
-            least = other;
-    }
-    return least;
-}
-
 void link_scan_end(struct link *l)
 {
     struct link_scan *scan = &l->scan;
@@ -57,7 +43,7 @@ static bool promises(const struct link_scan *scan)
 uint64_t link_scan_settled(const struct link *l)
 {
     const struct link_scan *scan = &l->scan;
-    return promises(scan) ? link_covered_stamp(&l->node->vector, &scan->promised) : UINT64_MAX;
+    return promises(scan) ? vector_covered_stamp(&l->node->vector, &scan->promised) : UINT64_MAX;
 }
 
 bool link_scan_promises(const struct link *l, uint32_t partition, const struct record *tombstone)
@@ -116,7 +102,8 @@ static void begin_scan(struct link *l, const struct request *r, bool behind)
     scan->partition = scrub ? r->first_group * STORE_GROUP_PARTITIONS : 0;
     scan->end =
         scrub ? (uint32_t)(r->first_group + r->groups) * STORE_GROUP_PARTITIONS : STORE_PARTITIONS;
-    scan->stamp_covered = link_covered_stamp(&n->vector, &scan->wanted);
+    /* So a partition in which nothing was merged since is left out: a gap of seconds costs no walk. */
+    scan->stamp_covered = vector_covered_stamp(&n->vector, &scan->wanted);
     n->scans++;
     n->counters.deltas_served += !scrub;
     if (l->state == LINK_HOLD && !scrub) {

@@ -36,6 +36,7 @@ struct node *node_new(const struct node_config *config, struct heap *heap, struc
     list_init(&n->waiting);
     list_init(&n->ready);
     list_init(&n->links);
+    list_init(&n->walks);
     n->journal.heap = heap;
     n->store = store_new(heap, random_next(&n->random));
     if (n->store == NULL || n->slowlog == NULL ||
@@ -49,7 +50,7 @@ struct node *node_new(const struct node_config *config, struct heap *heap, struc
 
 void node_free(struct node *n)
 {
-    CHECK(list_is_empty(&n->sessions) && list_is_empty(&n->links));
+    CHECK(list_is_empty(&n->sessions) && list_is_empty(&n->links) && list_is_empty(&n->walks));
     node_close_collection(n);
     if (n->store != NULL)
         store_free(n->store);

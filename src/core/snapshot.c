@@ -9,6 +9,8 @@ void snapshot_scan_begin(struct snapshot_scan *scan, struct node *n,
                          const struct segment_header *header)
 {
     *scan = (struct snapshot_scan){.node = n, .header = *header};
+    list_init(&scan->all);
+    vector_init(&scan->promised, n->heap);
 }
 
 void snapshot_scan_end(struct snapshot_scan *scan)
@@ -17,13 +19,15 @@ void snapshot_scan_end(struct snapshot_scan *scan)
         store_cursor_close(&scan->cursor);
     scan->cursor_open = false;
     scan->ended = true;
+    list_remove(&scan->all);
+    vector_close(&scan->promised);
 }
 
 /* The vector as of now: everything that it covers is in the store, or beaten there, before the walk
  * begins, so the walk meets it, or what beats it. */
 static void put_beginning(struct snapshot_scan *scan, struct buffer *out)
 {
-    const struct node *n = scan->node;
+    struct node *n = scan->node;
     uint8_t *at = buffer_reserve(out, SEGMENT_HEADER_BYTES);
     struct mark mark = {
         .type = MARK_VECTOR, .position = SEGMENT_HEADER_BYTES, .forced_stamp = n->forced_stamp};
@@ -33,6 +37,10 @@ static void put_beginning(struct snapshot_scan *scan, struct buffer *out)
     buffer_added(out, SEGMENT_HEADER_BYTES);
     mark_encode(&mark, &n->vector, &n->dropped, out);
     scan->begun = true;
+    /* Without memory for it nothing counts as settled. */
+    (void)vector_copy(&scan->promised, &n->vector);
+    scan->stamp_begun = n->clock.last;
+    list_push_back(&n->walks, &scan->all);
 }
 
 /* The dropped vector as of now: a tombstone that was dropped before the walk came to it is in no file that
@@ -92,4 +100,16 @@ bool snapshot_scan_read(struct snapshot_scan *scan, size_t bytes, struct buffer 
     }
     scan->bytes += buffer_size(out) - before;
     return !scan->ended;
+}
+
+uint64_t snapshot_scan_settled(const struct snapshot_scan *scan)
+{
+    return vector_covered_stamp(&scan->node->vector, &scan->promised);
+}
+
+/* What is newer is in a segment that stays. What the promised vector does not cover counts, too: a later mark
+ * may cover it, and what it has beaten not yet. */
+bool snapshot_scan_awaits(const struct snapshot_scan *scan, uint32_t partition, uint64_t stamp)
+{
+    return stamp <= scan->stamp_begun && partition >= scan->partition;
 }

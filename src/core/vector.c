@@ -115,6 +115,19 @@ bool vector_covers_vector(const struct vector *v, const struct vector *other)
     return true;
 }
 
+/* The least that `wanted` has of an origin of which `has` has more. */
+uint64_t vector_covered_stamp(const struct vector *has, const struct vector *wanted)
+{
+    uint64_t least = UINT64_MAX;
+    for (uint32_t i = 0; i < has->count; i++) {
+        const struct vector_entry *e = &has->entries[i];
+        uint64_t other = vector_get(wanted, e->origin);
+        if (other < e->stamp && other < least)
+            least = other;
+    }
+    return least;
+}
+
 void vector_encode(const struct vector *v, struct buffer *out)
 {
     size_t size = 4 + (size_t)v->count * ENTRY_BYTES;

@@ -351,6 +351,85 @@ static void storage_snapshot_ends_with_the_dropped_vector_of_its_end(void **stat
     stored_close(&t);
 }
 
+/* A tombstone in the partition that the walk comes to last, and an older record of its key. */
+struct delete_and_older {
+    char key[1][16];
+    struct record deleted, older;
+};
+
+static void merge_covered(struct node *n, const struct record *rec, int outcome)
+{
+    assert_int_equal(node_merge(n, rec, false), outcome);
+    assert_int_equal(vector_advance(&n->vector, rec->origin, rec->stamp), 0);
+}
+
+/* The tombstone could go, and the snapshot is at its beginning. */
+static void delete_and_begin_to_walk(struct stored *t, struct delete_and_older *d)
+{
+    write_many(t, 500, 'a');
+    records_keys_of_partition(STORE_PARTITIONS - 1, d->key, 1);
+    d->deleted = (struct record){
+        .key = bytes_text(d->key[0]), .stamp = t->node->last_write, .origin = 7, .tombstone = true};
+    d->older = (struct record){.key = d->deleted.key,
+                               .value = bytes_text("old"),
+                               .stamp = d->deleted.stamp - 1,
+                               .origin = 8};
+    merge_covered(t->node, &d->deleted, STORE_MERGED);
+    stored_settle(t);
+    assert_true(vector_covers(&t->node->durable, 7, d->deleted.stamp));
+    t->now.wall_ms += t->node->config.max_clock_drift_ms + 1000;
+    t->storage->config.snapshot_step_bytes = 1;
+    assert_int_equal(storage_snapshot(t->storage), 0);
+    turns_until(t, SNAPSHOT_WRITING);
+    stored_turn(t);
+    assert_true(t->storage->snapshot.scan.begun);
+}
+
+/* Else what is loaded claims the delete, and lets in what it had taken away. */
+static void storage_snapshot_has_the_tombstones_that_its_vector_relies_on(void **state)
+{
+    (void)state;
+    struct stored t;
+    struct delete_and_older d;
+    start(&t);
+    delete_and_begin_to_walk(&t, &d);
+    merge_covered(t.node, &d.older, STORE_STALE);
+    node_collect(t.node, t.now);
+    assert_int_equal(store_tombstone_count(t.node->store), 1);
+    turns_until(&t, SNAPSHOT_CLEANING);
+    node_collect(t.node, t.now);
+    assert_int_equal(store_tombstone_count(t.node->store), 0);
+    stored_crash(&t, MEMORY_POWER_CUT_LOSES);
+    assert_int_equal(stored_start(&t), 0);
+    assert_true(vector_covers(&t.node->vector, 7, d.deleted.stamp));
+    assert_false(vector_covers(&t.node->vector, 8, d.older.stamp));
+    assert_int_equal(node_merge(t.node, &d.older, false), STORE_STALE);
+    stored_close(&t);
+}
+
+static void storage_snapshot_keeps_no_tombstones_otherwise(void **state)
+{
+    (void)state;
+    struct stored t;
+    struct delete_and_older d;
+    start(&t);
+    delete_and_begin_to_walk(&t, &d);
+    /* Nothing older has come. */
+    node_collect(t.node, t.now);
+    assert_int_equal(store_tombstone_count(t.node->store), 0);
+    /* It has; but the delete is newer than the snapshot, and in the segment that stays. */
+    d.deleted.stamp = t.node->clock.last + 1;
+    merge_covered(t.node, &d.deleted, STORE_MERGED);
+    stored_turn(&t);
+    stored_finish(&t);
+    merge_covered(t.node, &d.older, STORE_STALE);
+    t.node->config.tombstone_memory_bytes = 1;
+    node_collect(t.node, t.now);
+    assert_int_equal(store_tombstone_count(t.node->store), 0);
+    assert_in_range(t.storage->snapshot.scan.partition, 0, STORE_PARTITIONS / 2);
+    stored_close(&t);
+}
+
 /* --- a crash at every step ----------------------------------------------------------------- */
 
 /* Writes through several rotations and two snapshots, with requests ending late. */
@@ -443,6 +522,8 @@ int main(void)
         cmocka_unit_test(storage_snapshot_bears_every_failing_allocation),
         cmocka_unit_test(storage_snapshot_leaves_to_the_next_start_what_it_cannot_remove),
         cmocka_unit_test(storage_snapshot_ends_with_the_dropped_vector_of_its_end),
+        cmocka_unit_test(storage_snapshot_has_the_tombstones_that_its_vector_relies_on),
+        cmocka_unit_test(storage_snapshot_keeps_no_tombstones_otherwise),
         cmocka_unit_test(storage_keeps_what_it_had_confirmed_when_it_dies_at_any_step_under_always),
         cmocka_unit_test(
             storage_keeps_what_it_had_confirmed_when_it_dies_at_any_step_under_everysec),
