@@ -65,6 +65,15 @@ void workload_lazy(struct sim *s, struct sim_node *n, bool reads)
         session_read(&c->session, sim_now(s, n), bytes_of(lines, size));
 }
 
+/* Without peers to wait for nothing ends the wait for the disk but its syncs: of one that is under way, of a
+ * segment that has ended meanwhile, and of the one that has the write. */
+static uint64_t longest_wait_ms(const struct sim_node *n)
+{
+    uint64_t syncs_ms = 3 * n->disk.memory.dials.latency_ms, acks_ms = n->config.ack_timeout_ms;
+    bool may_last = n->config.keeps_disk && n->config.min_acks == 0 && syncs_ms > acks_ms;
+    return may_last ? syncs_ms : acks_ms;
+}
+
 static void send_line(struct sim *s, struct sim_node *n, struct sim_client *c, const char *line,
                       size_t size)
 {
@@ -72,7 +81,7 @@ static void send_line(struct sim *s, struct sim_node *n, struct sim_client *c, c
     c->waiting = true;
     c->wrote = c->reads = false;
     c->acks_wanted = 0;
-    c->due_ms = s->now_ms + n->config.ack_timeout_ms + REPLY_SLACK_MS;
+    c->due_ms = s->now_ms + longest_wait_ms(n) + REPLY_SLACK_MS;
     sim_trace(s, c->key * 8 + n->index);
     /* Now and then a line arrives in two pieces. */
     size_t cut = random_below(&s->work, 4) == 0 ? random_below(&s->work, size) : 0;
