@@ -37,8 +37,8 @@ static void put_beginning(struct snapshot_scan *scan, struct buffer *out)
     buffer_added(out, SEGMENT_HEADER_BYTES);
     mark_encode(&mark, &n->vector, &n->dropped, out);
     scan->begun = true;
-    /* Without memory for it nothing counts as settled. */
-    (void)vector_copy(&scan->promised, &n->vector);
+    if (vector_copy(&scan->promised, &n->vector) != 0)
+        out->failed = true; /* what is promised has to be known while the walk goes on */
     scan->stamp_begun = n->clock.last;
     list_push_back(&n->walks, &scan->all);
 }
