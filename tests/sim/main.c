@@ -37,7 +37,7 @@ static int usage(void)
           "  --events N        of the phase under faults [10000]\n"
           "  --nodes N         instead of what the seed draws; likewise\n"
           "  --keys N, --clients N, --min-acks N, --faults BITS (hexadecimal)\n"
-          "  --story N         directed faults: 1 to 4, 0 = none; without it, none with --faults\n"
+          "  --story N         directed faults: 1 to 5, 0 = none; without it, none with --faults\n"
           "  --verbose         tell the story of the seed\n"
           "  --no-shrink       print a failing seed as it is\n"
 #ifdef KV_MUTATIONS

@@ -317,6 +317,51 @@ static bool forced_delete(struct sim *s, struct story *t)
     return true;
 }
 
+/* --- a tombstone is dropped while a snapshot that relies on it is written ------------------- */
+
+/* Role 1 gets the delete, but not yet what it deletes; role 0, who wrote that, not the delete. */
+static bool walked_delete(struct sim *s, struct story *t)
+{
+    if (!delete (s, role(s, 2)))
+        return false;
+    t->due_ms = s->now_ms + s->drift_ms + pick(s, SIM_TICK_MS);
+    network_stand(s, role(s, 2)->index, role(s, 0)->index, false, true);
+    return true;
+}
+
+static bool walked_snapshot(struct sim *s, struct story *t)
+{
+    struct storage *storage = role(s, 1)->disk.storage;
+    if (storage == NULL || s->now_ms < t->due_ms || !covers_delete(s, role(s, 1)) ||
+        lacks(s, role(s, 1)) || storage_snapshot(storage) != 0)
+        return false;
+    t->served = storage->snapshots;
+    return true;
+}
+
+static bool walked_arrive(struct sim *s, struct story *t)
+{
+    const struct storage *storage = role(s, 1)->disk.storage;
+    (void)t;
+    if (storage == NULL || storage->snapshot.stage != SNAPSHOT_WRITING ||
+        !storage->snapshot.scan.begun)
+        return false;
+    network_stand(s, role(s, 0)->index, role(s, 1)->index, false, false);
+    return true;
+}
+
+/* After that it meets role 0 before it meets role 2. */
+static bool walked_restart(struct sim *s, struct story *t)
+{
+    const struct storage *storage = role(s, 1)->disk.storage;
+    if (storage == NULL || storage->snapshots == t->served || !lacks(s, role(s, 1)))
+        return false;
+    restart(s, role(s, 1));
+    block(s, role(s, 2)->index, true);
+    t->due_ms = s->now_ms + 2 * REQUEST_MS;
+    return true;
+}
+
 /* --- telling them -------------------------------------------------------------------------- */
 
 #define STEPS_MAX 7u
@@ -327,9 +372,12 @@ static step *const stories[STORY_COUNT][STEPS_MAX] = {
     [STORY_THIRD] = {third_begin, third_leave, third_forget, third_restart, third_meet, third_end},
     [STORY_LATE] = {late_begin, late_delete, late_interrupt, late_arrive, wait_until_due},
     [STORY_FORCED] = {third_begin, forced_delete},
+    [STORY_WALKED] = {late_begin, walked_delete, walked_snapshot, walked_arrive, walked_restart,
+                      wait_until_due},
 };
 
-static const char *const names[STORY_COUNT] = {"none", "overtaken", "third", "late", "forced"};
+static const char *const names[STORY_COUNT] = {"none", "overtaken", "third",
+                                               "late", "forced",    "walked"};
 
 enum story_kind story_drawn(uint64_t seed)
 {
@@ -351,10 +399,12 @@ void story_plan(struct sim_plan *plan, enum story_kind kind)
         ~(1u << FAULT_SKEW | 1u << FAULT_CLOCK | 1u << FAULT_MEMORY | 1u << FAULT_ALLOCATION |
           1u << FAULT_DISK | 1u << FAULT_ROLLBACK | 1u << FAULT_JOIN | 1u << FAULT_SAME_NAME |
           1u << FAULT_AWAY | 1u << FAULT_FORGET | 1u << FAULT_TOMBSTONES);
-    if (kind == STORY_LATE || kind == STORY_FORCED)
+    if (kind == STORY_LATE || kind == STORY_FORCED || kind == STORY_WALKED)
         plan->faults |= 1u << FAULT_TOMBSTONES;
-    if (kind == STORY_FORCED)
+    if (kind == STORY_FORCED || kind == STORY_WALKED)
         plan->faults |= 1u << FAULT_BUSY; /* so that a scan takes its time */
+    if (kind == STORY_WALKED)
+        plan->faults |= 1u << FAULT_DISK | 1u << FAULT_POWER;
     plan->fault_one_in *= 16;
 }
 
@@ -388,7 +438,7 @@ static void end(struct sim *s, struct story *t, const char *how)
             network_stand(s, i, k, true, false);
         }
     }
-    if (s->plan.story == STORY_THIRD)
+    if (s->plan.story == STORY_THIRD || s->plan.story == STORY_WALKED)
         block(s, role(s, 2)->index, false);
     t->under_way = false;
     t->next_ms = s->now_ms + 500 + pick(s, 4000);

@@ -10,6 +10,7 @@ enum story_kind {
     STORY_THIRD, /* a node comes back to one that never held the tombstones it missed */
     STORY_LATE, /* a deleted record arrives by another link while a delta is received */
     STORY_FORCED, /* tombstones go by force while a delta is served */
+    STORY_WALKED, /* a tombstone is dropped while a snapshot that relies on it is written */
     STORY_COUNT
 };
 
