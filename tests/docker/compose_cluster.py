@@ -19,10 +19,6 @@ NODES = ("node1", "node2", "node3")
 PORTS = {"node1": 8081, "node2": 8082, "node3": 8083}
 NETWORK = "simple-kv_kv-cluster"
 VOLUMES = tuple(f"simple-kv_{node}-data" for node in NODES)
-# KV_TEST_COMPOSE="docker compose" tries the other of the two programs
-COMPOSE = os.environ.get(
-    "KV_TEST_COMPOSE", "docker-compose" if shutil.which("docker-compose") else "docker compose"
-).split()
 
 COMMAND_TIMEOUT_S = 60
 BUILD_TIMEOUT_S = 600
@@ -57,8 +53,15 @@ def run(*command, timeout_s=COMMAND_TIMEOUT_S, expect=0, stdin=""):
     return done.stdout
 
 
+def compose_command():
+    """KV_TEST_COMPOSE="docker compose" tries the other of the two programs. Asked for each time: the
+    engine's start may have installed one."""
+    known = "docker-compose" if shutil.which("docker-compose") else "docker compose"
+    return os.environ.get("KV_TEST_COMPOSE", known).split()
+
+
 def compose(*arguments, timeout_s=COMMAND_TIMEOUT_S):
-    return run(*COMPOSE, *arguments, timeout_s=timeout_s)
+    return run(*compose_command(), *arguments, timeout_s=timeout_s)
 
 
 def docker(*arguments, timeout_s=COMMAND_TIMEOUT_S):

@@ -93,7 +93,7 @@ def pytest_runtest_makereport(item, call):
     report = (yield).get_result()
     if report.when == "call" and report.failed:
         logs = subprocess.run(
-            [*kv.COMPOSE, "logs", "--no-color", "--tail=40"], cwd=kv.REPOSITORY, text=True,
+            [*kv.compose_command(), "logs", "--no-color", "--tail=40"], cwd=kv.REPOSITORY, text=True,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=kv.COMMAND_TIMEOUT_S,
         ).stdout
         report.sections.append(("logs of the nodes", logs))

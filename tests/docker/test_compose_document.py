@@ -131,11 +131,11 @@ def test_down_and_up_keep_the_data():
 def test_logs_follow_all_nodes():
     def all_listen(output):
         return all(re.search(rf"{kv.container(node)}.*listening on", output) for node in kv.NODES)
-    kv.watch_until([*kv.COMPOSE, "logs", "-f"], all_listen)
+    kv.watch_until([*kv.compose_command(), "logs", "-f"], all_listen)
 
 
 def test_logs_follow_one_node():
-    command = [*kv.COMPOSE, "logs", "-f", "kv-node1"]
+    command = [*kv.compose_command(), "logs", "-f", "kv-node1"]
     output = kv.watch_until(command, lambda output: "listening on" in output)
     assert "simple-kv-node2" not in output.split("listening on")[0]
 
@@ -187,7 +187,7 @@ def test_restart_one_node():
 
 def test_shell_in_a_container():
     typed = "echo $((40 + 2)) $KV_NAME\nexit 7\n"
-    code, screen = kv.in_terminal(*kv.COMPOSE, "exec", "kv-node1", "sh", typed=typed)
+    code, screen = kv.in_terminal(*kv.compose_command(), "exec", "kv-node1", "sh", typed=typed)
     assert code == 7
     assert "42 node1" in screen
 
@@ -263,7 +263,7 @@ def test_logs():
 
 def test_nodes_reach_each_other_by_service_name():
     for peer in ("kv-node2", "simple-kv-node2", "simple-kv-node3"):
-        code, screen = kv.in_terminal(*kv.COMPOSE, "exec", "kv-node1", "nc", "-z", peer, "8080")
+        code, screen = kv.in_terminal(*kv.compose_command(), "exec", "kv-node1", "nc", "-z", peer, "8080")
         assert code == 0, screen
 
 
