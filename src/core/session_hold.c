@@ -29,6 +29,15 @@ static struct hold *last_hold(const struct session *s)
     return (struct hold *)(void *)(s->holds.data + s->holds.end - sizeof(struct hold));
 }
 
+/* --ack-timeout is not the client's to choose; how long a WAIT may last is. */
+static void limit_hold(struct hold *hold, uint64_t deadline_mono_ms)
+{
+    bool chosen = hold->wait.counts || hold->wait.counts_synced;
+    if (hold->deadline_mono_ms == MOMENT_NEVER ||
+        (chosen && hold->deadline_mono_ms > deadline_mono_ms))
+        hold->deadline_mono_ms = deadline_mono_ms;
+}
+
 static void hold_reply(struct session *s, struct moment now, const struct command_wait *wait,
                        size_t success_bytes)
 {
@@ -37,8 +46,8 @@ static void hold_reply(struct session *s, struct moment now, const struct comman
                             wait->timeout_ms == 0 ? MOMENT_NEVER : now.mono_ms + wait->timeout_ms,
                         .success_bytes = success_bytes,
                         .form = s->form};
-    if (s->input_ended && wait->timeout_ms == 0)
-        hold.deadline_mono_ms = now.mono_ms + SESSION_ENDED_WAIT_MS;
+    if (s->input_ended)
+        limit_hold(&hold, now.mono_ms + SESSION_ENDED_WAIT_MS);
     buffer_append(&s->holds, bytes_of(&hold, sizeof hold));
     if (list_is_empty(&s->waiting))
         list_push_back(&s->node->waiting, &s->waiting);
@@ -111,9 +120,7 @@ bool session_is_waiting(const struct session *s)
 void session_limit_holds(struct session *s, uint64_t deadline_mono_ms)
 {
     for (size_t at = s->holds.start; at < s->holds.end; at += sizeof(struct hold)) {
-        struct hold *hold = (struct hold *)(void *)(s->holds.data + at);
-        if (hold->deadline_mono_ms == MOMENT_NEVER)
-            hold->deadline_mono_ms = deadline_mono_ms;
+        limit_hold((struct hold *)(void *)(s->holds.data + at), deadline_mono_ms);
     }
 }
 

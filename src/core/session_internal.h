@@ -48,7 +48,7 @@ struct command_wait session_promise(const struct session *s, uint64_t written);
 void session_settle(struct session *s, struct moment now, size_t before,
                     const struct command_wait *wait);
 void session_close_holds(struct session *s);
-/* Holds without a time limit get one. */
+/* Holds without a time limit get one, and those whose limit the client has chosen none that is longer. */
 void session_limit_holds(struct session *s, uint64_t deadline_mono_ms);
 
 /* How long a client that has ended its side may wait without a limit of its own: it may be gone. */

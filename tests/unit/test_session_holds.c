@@ -159,6 +159,27 @@ static void session_ended_by_its_client_still_gets_its_held_reply(void **state)
     close_three(p);
 }
 
+/* It may be gone: nobody could tell. Asked before its end, or by its last words. */
+static void session_waits_a_minute_at_most_for_a_client_that_has_ended(void **state)
+{
+    (void)state;
+    static const char *const waits[] = {"WAIT 5 0\n", "WAIT 5 86400000\n", "WAIT 5 0",
+                                        "WAIT 5 86400000"};
+    for (size_t i = 0; i < sizeof waits / sizeof *waits; i++) {
+        struct pair *p = open_three(0);
+        struct session *s = &p->nodes[0].session;
+        feed(p, "SET k v\n");
+        feed(p, waits[i]);
+        session_read_end(s, p->now);
+        pair_run(p, 59000);
+        assert_false(session_finished(s));
+        pair_run(p, 2000);
+        assert_string_equal(pair_replies(p, 0), "OK\n2");
+        assert_true(session_finished(s));
+        close_three(p);
+    }
+}
+
 static void session_puts_commands_off_while_held_replies_pile_up(void **state)
 {
     (void)state;
@@ -303,6 +324,7 @@ int main(void)
         cmocka_unit_test(session_says_goodbye_only_after_its_held_replies),
         cmocka_unit_test(session_refuses_behind_a_hold_in_order),
         cmocka_unit_test(session_ended_by_its_client_still_gets_its_held_reply),
+        cmocka_unit_test(session_waits_a_minute_at_most_for_a_client_that_has_ended),
         cmocka_unit_test(session_puts_commands_off_while_held_replies_pile_up),
         cmocka_unit_test(wait_answers_at_once_when_enough_have_confirmed),
         cmocka_unit_test(wait_waits_for_the_last_write_of_this_connection),
