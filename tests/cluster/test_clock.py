@@ -6,12 +6,10 @@ import re
 
 import pytest
 
-from kvtest import FAKETIME, Clock, Cluster, eventually
+from kvtest import Clock, Cluster, eventually
 
 LINKED_WITHIN_S = 20
 NOTICED_WITHIN_S = 15  # two peers have to have refused, and been refused, since
-
-pytestmark = pytest.mark.skipif(not FAKETIME.exists(), reason="needs the Debian package libfaketime")
 
 
 def refused(node, other):
