@@ -25,10 +25,11 @@ void flush_init(struct flush *f, struct node *node);
 void flush_close(struct flush *f);
 
 /* Deletes what is meant among the next `entries` of the store, expired records too; an empty partition
- * counts as one. Returns 1 while there may be more, 0 when all are deleted, -ENOMEM. */
+ * counts as one. Returns 1 while there may be more, 0 when all are deleted, or why a delete could not be
+ * written: -ENOMEM, or -ENOSPC when the disk takes no writes. */
 int flush_step(struct flush *f, struct moment now, uint64_t entries);
 
-/* Answers what became of it. outcome: of the last step, 0 or -ENOMEM. */
+/* Answers what became of it. outcome: of the last step, 0 or an error. */
 void flush_answer(const struct flush *f, int outcome, struct reply *reply);
 
 #endif

@@ -192,8 +192,8 @@ static void count_keys(struct command_call *call)
 
 /* --- FLUSHALL ------------------------------------------------------------------------------ */
 
-/* More keys than this are deleted in several turns of the loop. */
-#define FLUSH_AT_ONCE_KEYS 128u
+/* More entries than this, tombstones among them, are looked at in several turns of the loop. */
+#define FLUSH_AT_ONCE_ENTRIES 128u
 
 static void flush_at_once(struct command_call *call)
 {
@@ -206,7 +206,8 @@ static void flush_at_once(struct command_call *call)
 
 static void flush(struct command_call *call)
 {
-    bool many = store_live_count(call->node->store) > FLUSH_AT_ONCE_KEYS;
+    const struct store *s = call->node->store;
+    bool many = store_live_count(s) + store_tombstone_count(s) > FLUSH_AT_ONCE_ENTRIES;
     if (call->word_count > 2 || (call->word_count == 2 && !command_word_is(call, 1, "ASYNC") &&
                                  !command_word_is(call, 1, "SYNC")))
         reply_error_syntax(call->reply);

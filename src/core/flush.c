@@ -60,5 +60,6 @@ void flush_answer(const struct flush *f, int outcome, struct reply *reply)
     if (outcome == 0)
         reply_ok(reply);
     else
-        reply_error(reply, "out of memory; %" PRIu64 " keys were deleted", f->deleted);
+        reply_error(reply, "%s; %" PRIu64 " keys were deleted",
+                    outcome == -ENOMEM ? "out of memory" : "the disk takes no writes", f->deleted);
 }

@@ -236,7 +236,7 @@ void session_read_end(struct session *s, struct moment now)
 static bool can_resume(const struct session *s)
 {
     size_t pending = buffer_size(&s->in);
-    if (s->closing || s->failed || output_is_full(s))
+    if (s->closing || s->failed || s->killed || output_is_full(s))
         return false;
     if (s->flush != NULL)
         return true;

@@ -67,6 +67,34 @@ static void flush_leaves_what_was_written_after_it_began(void **state)
     assert_answer(p, "COUNT", "1");
 }
 
+/* With no key left there are all the tombstones to look at. */
+static void flush_takes_turns_for_tombstones_too(void **state)
+{
+    struct pair *p = *state;
+    fill(p);
+    assert_answer(p, "FLUSHALL", "");
+    finish(p);
+    pair_replies(p, 0);
+    assert_answer(p, "FLUSHALL", "");
+    assert_true(finish(p) > 1);
+    assert_string_equal(pair_replies(p, 0), "OK");
+}
+
+/* The connection waits for its end alone. */
+static void flush_of_a_client_that_is_killed_goes_no_further(void **state)
+{
+    struct pair *p = *state;
+    fill(p);
+    assert_answer(p, "FLUSHALL\nPING\n", "");
+    session_of(p)->killed = true;
+    session_resume(session_of(p), pair_now(p, 0));
+    assert_int_equal(left(p), KEYS);
+    list_remove(&session_of(p)->ready);
+    session_ask_turn(session_of(p));
+    assert_true(list_is_empty(&session_of(p)->ready));
+    assert_true(session_finished(session_of(p)));
+}
+
 static void flush_in_a_transaction_lets_nothing_between(void **state)
 {
     struct pair *p = *state;
@@ -174,6 +202,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         CLIENT_TEST(flush_takes_turns_and_answers_in_the_end),
         CLIENT_TEST(flush_leaves_what_was_written_after_it_began),
+        CLIENT_TEST(flush_takes_turns_for_tombstones_too),
+        CLIENT_TEST(flush_of_a_client_that_is_killed_goes_no_further),
         CLIENT_TEST(flush_in_a_transaction_lets_nothing_between),
         CLIENT_TEST(flush_after_watch_takes_turns_and_changes_what_is_watched),
         CLIENT_TEST(flush_promises_as_much_as_other_writes),
