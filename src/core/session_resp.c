@@ -116,8 +116,11 @@ bool session_array_key(struct session *s, struct bytes input, struct bytes *key)
     struct resp_reader *reader = &s->node->reader;
     struct resp_limits limits = limits_of(s);
     resp_reset(reader);
-    if (resp_read(reader, input, &limits) <= 0 || resp_word_count(reader) == 0)
+    if (resp_read(reader, input, &limits) <= 0 || resp_word_count(reader) == 0) {
+        if (buffer_failed(&reader->words))
+            buffer_close(&reader->words); /* no session has failed yet */
         return false;
+    }
     const struct bytes *words = resp_words(reader);
     const struct command *command = command_find(&s->node->commands, words[0]);
     if (command == NULL || command->key_first == 0 ||

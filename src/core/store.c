@@ -22,8 +22,6 @@
 #define uthash_nonfatal_oom(entry) (oom = true)
 #define uthash_malloc(size)        table_alloc(s, size)
 #define uthash_free(pointer, size) table_free(s, pointer, size)
-/* Tables grow by TABLE_LOAD_MAX alone: the seed of the hash keeps chains short, whatever the keys. */
-#define HASH_BKT_CAPACITY_THRESH (1u << 24)
 #include "store_internal.h"
 
 #define PARTITION_SHIFT 52
@@ -34,7 +32,7 @@ _Static_assert(STORE_PARTITIONS == 1u << (64 - PARTITION_SHIFT), "a partition is
 #define ENTRY_GRAIN       16u
 #define ENTRY_GRAIN_SPARE 8u
 
-/* Entries a bucket, at most. More make longer chains, each step of which is a miss of the caches; fewer
+/* Entries a bucket, at most; uthash itself lets a table grow only when one chain has ten. More make longer chains, each step of which is a miss of the caches; fewer
  * make more buckets, at 16 bytes each. docs/performance.md has both measured. */
 #define TABLE_LOAD_MAX 2.5
 
@@ -270,7 +268,9 @@ static int table_add(struct store *s, const struct place *at, const struct recor
     if (e == NULL)
         return -ENOMEM;
     UT_hash_table *table = p->entries == NULL ? NULL : p->entries->hh.tbl;
-    if (table != NULL && table->num_items >= table->num_buckets * TABLE_LOAD_MAX)
+    /* (One that takes the place of another makes them no more.) */
+    if (table != NULL && at->entry == NULL &&
+        table->num_items >= table->num_buckets * TABLE_LOAD_MAX)
         HASH_EXPAND_BUCKETS(hh, table, oom);
     if (!oom)
         HASH_ADD_KEYPTR_BYHASHVALUE(hh, p->entries, entry_key(e), (unsigned)rec->key.size,
