@@ -52,12 +52,15 @@ void prefault_begin(struct prefault *p)
     if (uv_available_parallelism() < 2)
         return;
     *p = (struct prefault){.beside = -1};
-    CHECK(uv_mutex_init(&p->mutex) == 0 && uv_cond_init(&p->told) == 0);
-    p->running = uv_thread_create(&p->thread, run, p) == 0;
-    if (!p->running) {
+    if (uv_mutex_init(&p->mutex) != 0)
+        return;
+    bool told = uv_cond_init(&p->told) == 0;
+    p->running = told && uv_thread_create(&p->thread, run, p) == 0;
+    if (p->running)
+        return;
+    if (told)
         uv_cond_destroy(&p->told);
-        uv_mutex_destroy(&p->mutex);
-    }
+    uv_mutex_destroy(&p->mutex);
 }
 
 /* Left to itself the scheduler likes to wake it where who tells it runs, most of all in a virtual machine,
