@@ -96,8 +96,7 @@ struct link_scan {
     uint32_t end; /* the partition to stop before */
     uint64_t stamp_covered; /* partitions without a stamp above this have nothing to send */
     struct vector wanted; /* the receiver's vector: what it has */
-    struct vector
-        promised; /* this node's when the scan began: what the receiver's will cover too */
+    struct vector promised; /* this node's when it began: what the receiver's will cover */
     struct buffer digests; /* the receiver's, of the partitions digests_first …, 8 bytes each */
     uint32_t digests_first;
     struct buffer list; /* of the partition being scanned */
