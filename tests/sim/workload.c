@@ -197,8 +197,10 @@ void workload_step(struct sim *s, struct sim_node *n, struct sim_client *c)
     if (c->session.last_write != 0 && random_below(&s->work, 40) == 0) {
         uint64_t stamp = c->session.last_write;
         c->value_bytes = 0;
-        size = (size_t)sprintf(line, "WAIT %u %u\n", (unsigned)random_below(&s->work, s->size),
-                               (unsigned)random_below(&s->work, 500) + 1);
+        /* One after the other: the order in which a call's arguments are drawn is the compiler's. */
+        unsigned timeout_ms = (unsigned)random_below(&s->work, 500) + 1;
+        unsigned peers = (unsigned)random_below(&s->work, s->size);
+        size = (size_t)sprintf(line, "WAIT %u %u\n", peers, timeout_ms);
         send_line(s, n, c, line, size);
         c->stamp = stamp;
         c->acks_wanted = UINT32_MAX; /* its time is shorter than that of a write */
