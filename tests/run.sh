@@ -158,6 +158,16 @@ sim_regressions() {
     done <tests/sim/regressions
 }
 
+# A seed tells one story, whichever compiler built the simulator: a found one can be replayed by any.
+sim_compilers() {
+    local build traces=()
+    for build in gcc clang-asan; do
+        traces+=("$("$out/$build/tests/sim/simple-kv-sim" --seed 1 --seeds 16 | grep -o 'trace [0-9a-f]*')")
+        echo "$build: ${traces[-1]}"
+    done
+    [ -n "${traces[0]}" ] && [ "${traces[0]}" = "${traces[1]}" ]
+}
+
 # New seeds every time. Sanitized ones are slower, and find what only they can.
 run_sim() {
     local seconds=150 sanitized_seconds=30
@@ -165,6 +175,7 @@ run_sim() {
     check "sim regressions" sim_regressions
     check "sim" "$out/gcc/tests/sim/simple-kv-sim" --seconds "$seconds"
     check "sim sanitized" "$out/clang-asan/tests/sim/simple-kv-sim" --seconds "$sanitized_seconds"
+    check "sim compilers" sim_compilers
     check "sim mutations" "$python" tests/sim/mutations.py "$out/gcc/tests/sim/simple-kv-sim-mutants"
 }
 
@@ -225,6 +236,19 @@ add_counts() { # NAME
     failures+=("${counts[@]:1}")
 }
 
+# The end of each failed check's output once more, where a reader looks first.
+show_failures() {
+    local failure name log
+    for failure in "${failures[@]}"; do
+        name=${failure%%:*}
+        log=$logs/${name// /-}.log
+        [ -f "$log" ] || continue
+        printf -- '\n-- %s, the end of %s:\n' "$failure" "$log"
+        tail -n 40 "$log"
+    done
+    printf 'failed: %s\n' "${failures[@]}"
+}
+
 run_lanes() {
     rm -f "$logs"/lane-*
     (lane lane-busy lint unit sim fuzz) >"$logs/lane-busy.log" 2>&1 &
@@ -261,7 +285,7 @@ main() {
         run_lanes
     fi
     say "done"
-    [ ${#failures[@]} = 0 ] || printf 'failed: %s\n' "${failures[@]}"
+    [ ${#failures[@]} = 0 ] || show_failures
     printf '%d passed, %d failed, %d skipped\n' "$passed" "$failed" "$skipped"
     [ "$failed" = 0 ] && [ "$passed" -gt 0 ]
 }

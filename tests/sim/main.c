@@ -3,6 +3,7 @@
 #include "sim.h"
 #include "stories.h"
 
+#include "kv/hash.h"
 #include "kv/mutation.h"
 
 #include <stdlib.h>
@@ -73,11 +74,18 @@ static struct sim_plan plan_of(const struct options *o, uint64_t seed)
     return plan;
 }
 
-static bool run_seed(const struct options *o, uint64_t seed, uint64_t *events)
+/* What the seeds of a call came to. */
+struct tally {
+    uint64_t seeds, failures, events;
+    uint64_t trace; /* of all their traces, in order */
+};
+
+static bool run_seed(const struct options *o, uint64_t seed, struct tally *tally)
 {
     struct sim_plan plan = plan_of(o, seed);
     struct sim_result result = sim_run(&plan, o->verbose ? stdout : NULL);
-    *events += result.events;
+    tally->events += result.events;
+    tally->trace = hash_mix(tally->trace, result.trace);
     /* Every 16th is told twice. */
     if (result.passed && (o->once || seed % 16 == 0)) {
         struct sim_result again = sim_run(&plan, NULL);
@@ -107,20 +115,21 @@ static double seconds_now(void)
 static int run(const struct options *o)
 {
     double begin = seconds_now(), spent = 0;
-    uint64_t done = 0, failures = 0, events = 0;
+    struct tally t = {0};
     printf("first seed %llu\n", (unsigned long long)o->seed);
-    while (o->seconds != 0 ? spent < (double)o->seconds : done < o->seeds) {
-        failures += !run_seed(o, o->seed + done, &events);
-        done++;
+    while (o->seconds != 0 ? spent < (double)o->seconds : t.seeds < o->seeds) {
+        t.failures += !run_seed(o, o->seed + t.seeds, &t);
+        t.seeds++;
         spent = seconds_now() - begin;
         fflush(stdout);
-        if (failures >= 5)
+        if (t.failures >= 5)
             break;
     }
-    printf("%llu seeds from %llu, %llu events, %.0f seeds a minute, %llu failed\n",
-           (unsigned long long)done, (unsigned long long)o->seed, (unsigned long long)events,
-           (double)done * 60 / (spent > 0 ? spent : 1), (unsigned long long)failures);
-    return failures != 0;
+    printf("%llu seeds from %llu, %llu events, trace %016llx, %.0f seeds a minute, %llu failed\n",
+           (unsigned long long)t.seeds, (unsigned long long)o->seed, (unsigned long long)t.events,
+           (unsigned long long)t.trace, (double)t.seeds * 60 / (spent > 0 ? spent : 1),
+           (unsigned long long)t.failures);
+    return t.failures != 0;
 }
 
 #ifdef KV_MUTATIONS
