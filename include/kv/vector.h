@@ -46,7 +46,7 @@ static inline bool vector_covers(const struct vector *v, uint64_t origin, uint64
  * VECTOR_ORIGINS_MAX origins; v is unchanged then. */
 int vector_advance(struct vector *v, uint64_t origin, uint64_t stamp);
 
-/* Raises v to the entry-wise maximum with `other`. On an error v may have been raised in part. */
+/* Raises v to the entry-wise maximum with `other`. 0, -ENOMEM or -E2BIG; v is unchanged then. */
 int vector_merge(struct vector *v, const struct vector *other);
 
 /* Makes sure that a vector_merge(v, other) cannot fail, as long as neither is given other origins

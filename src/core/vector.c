@@ -77,22 +77,21 @@ int vector_advance(struct vector *v, uint64_t origin, uint64_t stamp)
     return 0;
 }
 
-int vector_merge(struct vector *v, const struct vector *other)
-{
-    for (uint32_t i = 0; i < other->count; i++) {
-        int error = vector_advance(v, other->entries[i].origin, other->entries[i].stamp);
-        if (error != 0)
-            return error;
-    }
-    return 0;
-}
-
 int vector_reserve_merge(struct vector *v, const struct vector *other)
 {
     uint32_t count = v->count;
     for (uint32_t i = 0; i < other->count; i++)
         count += vector_get(v, other->entries[i].origin) == 0;
     return reserve(v, count);
+}
+
+/* Half of another vector may cover a record, and not the delete that has beaten it. */
+int vector_merge(struct vector *v, const struct vector *other)
+{
+    int error = vector_reserve_merge(v, other);
+    for (uint32_t i = 0; i < other->count && error == 0; i++)
+        error = vector_advance(v, other->entries[i].origin, other->entries[i].stamp);
+    return error;
 }
 
 int vector_copy(struct vector *v, const struct vector *other)
