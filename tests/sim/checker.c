@@ -143,7 +143,9 @@ void checker_acked(struct sim *s, const struct sim_node *n, uint64_t stamp, uint
     for (uint32_t i = 0; i < s->size; i++) {
         const struct node_view *v = &c->views[i];
         const struct sim_node *m = &s->nodes[i];
-        bool claims = m->node != NULL && vector_covers(&m->node->vector, x->origin, stamp);
+        /* One that has just ended may have confirmed what had been deleted and dropped on its way there. */
+        const struct vector *claimed = m->node != NULL ? &m->node->vector : &v->before;
+        bool claims = vector_covers(claimed, x->origin, stamp);
         holders += i != n->index &&
                    (issued_compare(v->ever[key].stamp, v->ever[key].origin, x) >= 0 || claims);
     }
@@ -301,8 +303,10 @@ static void note_forced_drop(struct sim *s, const struct sim_node *n, uint32_t k
     checker_except_below(s->checker, key, stamp);
     for (uint32_t i = 0; i < h->count; i++) {
         struct issued *x = &h->records[i];
-        if (x->stamp < stamp && !vector_covers(&n->node->vector, x->origin, x->stamp))
-            x->came_late = true;
+        if (x->stamp > stamp || vector_covers(&n->node->vector, x->origin, x->stamp))
+            continue;
+        x->came_late = x->came_late || x->stamp < stamp;
+        x->unvouched = x->unvouched || x->promised_by == n->index;
     }
 }
 
@@ -500,8 +504,24 @@ static void note_turn(struct sim *s, const struct sim_node *n)
     v->ran_ms = s->now_ms;
 }
 
+/* Nothing is asked of a node under another's name. But a delete that it drops may be missing to whoever
+ * takes it for the other. */
+static void look_at_impostor(struct sim *s, const struct sim_node *n)
+{
+    struct seen *now = s->checker->views[n->index].now;
+    for (uint32_t k = 0; k < s->plan.keys; k++) {
+        struct record rec;
+        bool found = look_up(s, n, k, &rec);
+        if (!found && now[k].present)
+            note_forced_drop(s, n, k);
+        now[k] = seen_of(found, &rec);
+    }
+}
+
 void checker_look(struct sim *s, struct sim_node *n)
 {
+    if (n->node != NULL && n->stranger == STRANGER_NAME)
+        look_at_impostor(s, n);
     if (n->stranger || n->node == NULL)
         return;
     note_forced(s, n);

@@ -15,7 +15,9 @@ struct issued {
     bool promised; /* its client was told that it is done, … */
     uint32_t promised_by; /* … by this node … */
     uint64_t promised_ms; /* … then */
-    bool unvouched; /* that node has met damage since: its vector need not tell of it any more */
+    /* That node has met damage since, or dropped by force what its vector never came to cover: the vector
+     * need not tell of it any more. */
+    bool unvouched;
     uint64_t deleted_stamp, deleted_origin; /* the last delete by a node that had it; 0 = none */
 };
 
