@@ -46,15 +46,6 @@ static int64_t fail(struct resp_reader *reader, const char *reason)
  * arrived whole, -EBADMSG. */
 static int64_t read_count(struct bytes from, size_t at, int64_t *count)
 {
-    const uint8_t *d = from.data + at + 1;
-    /* Nearly all are of one digit or two. */
-    if (from.size - at >= 5 && d[0] >= '0' && d[0] <= '9') {
-        bool two = d[1] >= '0' && d[1] <= '9';
-        if (d[1 + two] == '\r' && d[2 + two] == '\n') {
-            *count = two ? (d[0] - '0') * 10 + (d[1] - '0') : d[0] - '0';
-            return (int64_t)at + 4 + two;
-        }
-    }
     size_t i = at + 1, end = from.size - at < COUNT_BYTES_MAX ? from.size : at + COUNT_BYTES_MAX;
     bool negative = i < end && from.data[i] == '-';
     int64_t number = 0;
@@ -131,11 +122,60 @@ static int64_t read_word(struct resp_reader *reader, struct bytes from,
     return 1;
 }
 
+/* Reads a number of one digit or two, and its \r\n. Returns how many bytes they take, 0 when it is another;
+ * `d` has at least four. */
+static inline size_t read_short_count(const uint8_t *d, size_t *count)
+{
+    size_t high = (size_t)d[0] - '0', low = (size_t)d[1] - '0';
+    if (high > 9)
+        return 0;
+    *count = high;
+    if (d[1] == '\r')
+        return d[2] == '\n' ? 3 : 0;
+    *count = high * 10 + low;
+    return low <= 9 && d[2] == '\r' && d[3] == '\n' ? 4 : 0;
+}
+
+/* Reads a command as nearly all are: it is whole, of few words, and those are short. Returns 0, with nothing
+ * changed, for any other, whatever is wrong with it. */
+static int64_t read_short(struct resp_reader *reader, struct bytes from,
+                          const struct resp_limits *limits)
+{
+    const uint8_t *at = from.data + 1, *end = from.data + from.size;
+    size_t count = 0, size = 0, digits;
+    if (from.size < 5 || (digits = read_short_count(at, &count)) == 0 || count > limits->words_max)
+        return 0;
+    struct bytes *words =
+        (struct bytes *)(void *)buffer_reserve(&reader->words, count * sizeof(struct bytes));
+    if (words == NULL)
+        return 0;
+    at += digits;
+    for (size_t i = 0; i < count; i++) {
+        if (end - at < 5 || at[0] != '$' || (digits = read_short_count(at + 1, &size)) == 0)
+            return 0;
+        at += 1 + digits;
+        if ((size_t)(end - at) < size + 2 || at[size] != '\r' || at[size + 1] != '\n' ||
+            size > limits->word_bytes_max)
+            return 0;
+        words[i] = bytes_of(at, size);
+        at += size + 2;
+    }
+    size_t taken = (size_t)(at - from.data);
+    if (taken > limits->bytes_max)
+        return 0;
+    reader->first = resp_word_count(reader);
+    buffer_added(&reader->words, count * sizeof(struct bytes));
+    return (int64_t)taken;
+}
+
 int64_t resp_read(struct resp_reader *reader, struct bytes from, const struct resp_limits *limits)
 {
     if (from.size < reader->needed)
         return 0;
     if (reader->left == 0) {
+        int64_t taken = read_short(reader, from, limits);
+        if (taken > 0)
+            return taken;
         int64_t begun = read_begin(reader, from, limits);
         if (begun <= 0)
             return begun;

@@ -154,6 +154,35 @@ static void resp_refuses_what_is_no_command(void **state)
     }
 }
 
+/* Short ones are read another way: it says the same. */
+static void resp_refuses_short_commands_alike(void **state)
+{
+    static const struct {
+        const char *text, *error;
+    } cases[] = {
+        {"*4\r\n$1\r\na\r\n$1\r\nb\r\n$1\r\nc\r\n$1\r\nd\r\n", "invalid multibulk length"},
+        {"*1\r\n$:\r\n0123456789\r\n", "invalid bulk length"},
+        {"*1\r\n$0:\r\n0123456789\r\n", "invalid bulk length"},
+        {"*1\rx$1\r\na\r\n", "invalid multibulk length"},
+        {"*01\rx$1\r\na\r\n", "invalid multibulk length"},
+        {"*1\r\n$11\r\n01234567890\r\n", "invalid bulk length: longer than --max-value allows"},
+        {"*3\r\n$9\r\n123456789\r\n$9\r\n123456789\r\n$9\r\n123456789\r\n",
+         "command longer than --max-query allows"},
+        {"*1\r\n:1\r\na\r\n", "expected '$', got ':'"},
+        {"*1\r\n$3\r\nabcx\n", "expected CRLF behind a bulk string"},
+        {"*1\r\n$3\r\nabc\rx", "expected CRLF behind a bulk string"},
+    };
+    struct fixture *f = *state;
+    f->limits = (struct resp_limits){.words_max = 3, .word_bytes_max = 10, .bytes_max = 40};
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        char expected[120];
+        resp_reset(&f->reader);
+        assert_int_equal(read_text(f, cases[i].text), -EBADMSG);
+        snprintf(expected, sizeof expected, "Protocol error: %s", cases[i].error);
+        assert_string_equal(f->reader.error, expected);
+    }
+}
+
 static void resp_limits_all_words_together(void **state)
 {
     struct fixture *f = *state;
@@ -259,6 +288,7 @@ int main(void)
         TEST(resp_moves_what_it_is_in_the_middle_of),
         TEST(resp_waits_for_all_of_a_long_word),
         TEST(resp_refuses_what_is_no_command),
+        TEST(resp_refuses_short_commands_alike),
         TEST(resp_limits_all_words_together),
         TEST(resp_takes_memory_for_words_as_they_come),
         TEST(resp_without_memory_says_so),
