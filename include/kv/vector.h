@@ -28,6 +28,7 @@ struct vector {
     struct vector_entry *entries; /* owned, sorted by origin */
     uint32_t count;
     uint32_t capacity;
+    uint32_t advanced; /* the entry that was raised last: most often it is the next one, too */
 };
 
 /* heap: borrowed for the vector's life. Allocates nothing. */

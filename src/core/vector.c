@@ -58,22 +58,31 @@ static int reserve(struct vector *v, uint32_t count)
     return 0;
 }
 
-int vector_advance(struct vector *v, uint64_t origin, uint64_t stamp)
+/* Not inlined: what is called for every write shall stay short. */
+static __attribute__((noinline)) int insert(struct vector *v, uint32_t at,
+                                            struct vector_entry entry)
 {
-    if (stamp == 0)
-        return 0;
-    uint32_t at = lower_bound(v, origin);
-    if (at < v->count && v->entries[at].origin == origin) {
-        if (v->entries[at].stamp < stamp)
-            v->entries[at].stamp = stamp;
-        return 0;
-    }
     int error = reserve(v, v->count + 1);
     if (error != 0)
         return error;
     memmove(v->entries + at + 1, v->entries + at, (v->count - at) * sizeof *v->entries);
-    v->entries[at] = (struct vector_entry){.origin = origin, .stamp = stamp};
+    v->entries[at] = entry;
     v->count++;
+    return 0;
+}
+
+int vector_advance(struct vector *v, uint64_t origin, uint64_t stamp)
+{
+    if (stamp == 0)
+        return 0;
+    uint32_t at = v->advanced;
+    if (at >= v->count || v->entries[at].origin != origin)
+        at = lower_bound(v, origin);
+    if (at >= v->count || v->entries[at].origin != origin)
+        return insert(v, at, (struct vector_entry){.origin = origin, .stamp = stamp});
+    if (v->entries[at].stamp < stamp)
+        v->entries[at].stamp = stamp;
+    v->advanced = at;
     return 0;
 }
 
