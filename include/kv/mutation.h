@@ -58,6 +58,7 @@
     X(DAMAGE_IS_TRUSTED, "after damage the vector counts as if nothing were missing")              \
     X(REFILLED_AT_ONCE, "a node whose disk is damaged serves before a peer has compared")          \
     X(RECOVERED_UNSYNCED, "what a killed run wrote counts as synced")                              \
+    X(TIDIED_ONCE, "a torn tail that could not be cut off at a start is not tried again")          \
     X(CRASH_IS_DAMAGE, "a torn tail is taken for damage")                                          \
     X(STORY_LEAKS, "the simulator draws from the machine's clock")
 

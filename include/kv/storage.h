@@ -109,7 +109,7 @@ enum recovery_stage {
     RECOVERY_ZEROS, /* behind what seems to be the end of a segment there should be nothing else */
     RECOVERY_SEARCH, /* for the next entry behind damage */
     RECOVERY_JUDGE, /* all files have been read */
-    RECOVERY_SEGMENT, /* the first segment of this run is being created */
+    RECOVERY_SEGMENT, /* the directory is made ready for this run's journal */
     RECOVERY_DONE
 };
 
@@ -145,6 +145,13 @@ struct recovery {
     uint32_t damaged_index;
     uint64_t damaged_offset, damaged_position;
     const char *damage; /* what was found there */
+    /* On the way to this run's first segment (storage_resume.c). */
+    bool tidied; /* what the runs before have left and nobody needs is gone */
+    bool
+        creating; /* the segment: its creation was begun, and what came of it was not looked at yet */
+    bool waits; /* it could not be done at the start, since the disk takes no writes */
+    const char *failed_doing; /* what could not be done, … */
+    char failed_name[DISK_NAME_BYTES]; /* … and to which file */
     /* Progress, and the report of --check. */
     uint64_t bytes_total, bytes_read;
     uint64_t records; /* merged, or tried */
@@ -192,7 +199,7 @@ struct storage {
 
     struct buffer batch; /* entries not written yet */
     uint64_t batch_records;
-    struct storage_segment current; /* being written */
+    struct storage_segment current; /* being written; no file until the disk has taken its header */
     struct storage_segment ended; /* the one before it, until that is synced */
     struct disk_file *next; /* the one after it, created ahead */
     struct disk_request creation; /* of that */
@@ -239,7 +246,9 @@ void storage_free(struct storage *s);
 
 /* Reads what the directory holds into the node, a step at a time. > 0 there is more to do (some of it
  * may wait for a request: call it again every turn), 0 done, < 0 it cannot start: `reason` says why,
- * and what would help. With read_only the result is s->recovery, and nothing was changed. */
+ * and what would help. A disk that can be read but takes no writes is no reason: then `error` is set, as
+ * when that happens later, and storage_flush tries again. With read_only the result is s->recovery, and
+ * nothing was changed. */
 int storage_recover(struct storage *s, struct moment now);
 
 /* How far it is, 0 … 100. */

@@ -247,7 +247,7 @@ static void begin_sync(struct storage *s, struct moment now)
     storage_begin(s, &s->sync, DISK_SYNC, NULL, NULL);
 }
 
-static void fail_for_good(struct storage *s, int status)
+void storage_fail_for_good(struct storage *s, int status)
 {
     s->fatal = true;
     snprintf(
@@ -260,7 +260,7 @@ static void fail_for_good(struct storage *s, int status)
 static void sync_done(struct storage *s, int status, struct moment now)
 {
     if (status != 0 && !MUTATED(SYNC_FAILURE_IGNORED)) {
-        fail_for_good(s, status);
+        storage_fail_for_good(s, status);
         return;
     }
     if (s->syncing_ended) {
@@ -306,7 +306,13 @@ int storage_flush(struct storage *s, struct moment now)
         return s->error;
     if (MUTATED(WRITTEN_AFTER_REPLY) && now.mono_ms - s->mark_mono_ms < MARK_ALONE_MS)
         return 0;
-    note_outcome(s, write_batch(s, now), now);
+    /* The disk may have taken no writes since the start. */
+    int error = s->current.file == NULL ? storage_resume(s, now) : 0;
+    if (error == -EINPROGRESS)
+        return s->error;
+    if (error == 0)
+        error = write_batch(s, now);
+    note_outcome(s, error, now);
     return s->error;
 }
 
@@ -357,7 +363,8 @@ static void sync_when_due(struct storage *s, struct moment now)
 static void create_ahead(struct storage *s, struct moment now)
 {
     bool half_full = s->current.bytes >= s->current.limit / 2;
-    if ((half_full || s->snapshot.wanted) && !s->stopping && now.mono_ms >= s->creation_mono_ms)
+    if (s->current.file != NULL && (half_full || s->snapshot.wanted) && !s->stopping &&
+        now.mono_ms >= s->creation_mono_ms)
         storage_create_segment(s, s->current.number + 1);
 }
 
@@ -366,8 +373,8 @@ static void create_ahead(struct storage *s, struct moment now)
 static void mark_the_stop(struct storage *s, struct moment now)
 {
     bool snapshots = s->snapshot.wanted || s->snapshot.stage != SNAPSHOT_IDLE;
-    if (!s->stopping || s->stopped_synced || snapshots || s->sync.busy || storage_has_batch(s) ||
-        s->synced != storage_end_of(&s->current))
+    if (s->current.file == NULL || !s->stopping || s->stopped_synced || snapshots || s->sync.busy ||
+        storage_has_batch(s) || s->synced != storage_end_of(&s->current))
         return;
     note_outcome(s, write_batch(s, now), now);
     /* What was preallocated and not used. A failure costs space alone. */

@@ -5,6 +5,9 @@
 
 #include "kv/storage.h"
 
+/* storage.c: a sync has failed. The process has to end; says why in s->reason. */
+void storage_fail_for_good(struct storage *s, int status);
+
 /* storage_segment.c */
 /* Begins a request; it must not be busy. Names: NULL = not needed. */
 void storage_begin(struct storage *s, struct disk_request *r, enum disk_operation operation,
@@ -49,8 +52,22 @@ struct storage_file *recovery_file(const struct storage *s, uint32_t index);
 /* Done with the file that is open. */
 void recovery_next_file(struct storage *s);
 
-/* storage_list.c: fills s->files, removes what is of no use. 0, or the start has ended. */
+/* storage_list.c: fills s->files. 0, or the start has ended. */
 int recovery_list(struct storage *s);
+/* Whether it is the name of a snapshot that is being written, or was not finished. */
+bool recovery_is_unfinished(const char *name);
+
+/* storage_resume.c */
+/* Makes the directory ready for this run's journal. 0 it is, -EINPROGRESS that waits for a request: call it
+ * again; or an error, which r->failed_… name. May be tried again after any error, unless s->fatal. */
+int storage_resume(struct storage *s, struct moment now);
+/* The same as a stage of the recovery. > 0 go on, 0 done: the node can serve, whether it may write or not;
+ * < 0 the start has ended. */
+int recovery_begin_writing(struct storage *s, struct moment now);
+/* Cuts a torn tail off, and removes what lies behind it. 0 or an error, as above. */
+int recovery_repair(struct storage *s);
+/* Whether that file goes: nothing was ever written to it, or it lies behind a torn tail. */
+bool recovery_is_surplus(const struct storage *s, uint32_t index);
 
 /* storage_read.c: the stages of a recovery that read a file. > 0 go on, < 0 the start has ended. */
 int recovery_read_entries(struct storage *s);

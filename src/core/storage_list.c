@@ -29,6 +29,11 @@ static bool ends_with(const char *name, const char *end)
     return size >= end_size && strcmp(name + size - end_size, end) == 0;
 }
 
+bool recovery_is_unfinished(const char *name)
+{
+    return strncmp(name, "snapshot-", 9) == 0 && ends_with(name, ".tmp");
+}
+
 static int compare_files(const void *a, const void *b)
 {
     const struct storage_file *x = a, *y = b;
@@ -50,11 +55,8 @@ static int take_name(struct storage *s, const char *name, struct listing *found)
         return storage_add_file(s, STORAGE_JOURNAL, number, 0) ? 0 : recovery_out_of_memory(s);
     } else if (parse_name(name, "snapshot-", &number)) {
         return storage_add_file(s, STORAGE_SNAPSHOT, number, 0) ? 0 : recovery_out_of_memory(s);
-    } else if (strncmp(name, "snapshot-", 9) == 0 && ends_with(name, ".tmp")) {
-        /* A snapshot that was not finished: the segments that it was to cover are all there. */
-        int error = s->config.read_only ? 0 : s->disk->remove_now(s->disk, name);
-        return error == 0 ? 0 : recovery_give_up(s, error, "removing", name);
-    } else if (strcmp(name, "lock") != 0 && name[0] != '.' && !ends_with(name, ".damaged")) {
+    } else if (!recovery_is_unfinished(name) && strcmp(name, "lock") != 0 && name[0] != '.' &&
+               !ends_with(name, ".damaged")) {
         found->others++;
         snprintf(found->other, sizeof found->other, "%s", name);
     }

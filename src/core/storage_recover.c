@@ -191,78 +191,22 @@ static int open_file(struct storage *s)
 
 /* --- the judgement ------------------------------------------------------------------------- */
 
-static int remove_file(struct storage *s, const struct storage_file *f)
+static void tell_torn(struct storage *s)
 {
-    int error = s->disk->remove_now(s->disk, f->name);
-    return error == 0 ? 0 : recovery_give_up(s, error, "removing", f->name);
+    const struct recovery *r = &s->recovery;
+    notice_add(&s->node->notices, NOTICE_WARN,
+               "disk: %s has a torn tail at offset %" PRIu64 " (%s), as a crash leaves it; it is "
+               "cut off, and what is before it is kept",
+               recovery_file(s, r->damaged_index)->name, r->damaged_offset, r->damage);
 }
 
-static int cut_file(struct storage *s, struct storage_file *f, uint64_t size)
-{
-    struct disk_file *file;
-    uint64_t before;
-    if (MUTATED(TORN_TAIL_KEPT))
-        return 0;
-    int error = s->disk->open(s->disk, f->name, &file, &before);
-    if (error == 0) {
-        error = s->disk->truncate(s->disk, file, size);
-        if (error == 0)
-            error = s->disk->sync_now(s->disk, file);
-        s->disk->close(s->disk, file);
-    }
-    f->bytes = size;
-    f->damaged = false;
-    return error == 0 ? 0 : recovery_give_up(s, error, "cutting the torn tail of", f->name);
-}
-
-/* Whether the file goes: nothing was ever written to it, or it lies behind a torn tail. */
-static bool is_surplus(const struct recovery *r, const struct storage_file *f, uint32_t index)
-{
-    bool behind = r->torn && f->kind == STORAGE_JOURNAL &&
-                  (index > r->damaged_index ||
-                   (index == r->damaged_index && r->damaged_offset <= SEGMENT_HEADER_BYTES));
-    return f->unused || behind;
-}
-
-/* Newest first, so that what is left at any time is a journal without a hole. */
-static int remove_surplus(struct storage *s)
-{
-    size_t count;
-    struct storage_file *files = storage_files(s, &count);
-    for (size_t i = count; i > 0; i--) {
-        int error = is_surplus(&s->recovery, &files[i - 1], (uint32_t)(i - 1))
-                        ? remove_file(s, &files[i - 1])
-                        : 0;
-        if (error != 0)
-            return error;
-    }
-    size_t kept = 0;
-    for (size_t i = 0; i < count; i++) {
-        if (!is_surplus(&s->recovery, &files[i], (uint32_t)i))
-            files[kept++] = files[i];
-    }
-    buffer_truncate(&s->files, kept * sizeof *files);
-    return 0;
-}
-
-static int repair(struct storage *s)
+/* --check changes nothing, unless it was told to. */
+static int repair_when_told(struct storage *s)
 {
     struct recovery *r = &s->recovery;
-    struct storage_file *f = r->torn ? recovery_file(s, r->damaged_index) : NULL;
-    if (s->config.read_only && !(r->torn && s->config.repair_tail))
-        return 0;
-    if (f != NULL) {
-        notice_add(&s->node->notices, NOTICE_WARN,
-                   "disk: %s has a torn tail at offset %" PRIu64
-                   " (%s), as a crash leaves it; it is cut "
-                   "off, and what is before it is kept",
-                   f->name, r->damaged_offset, r->damage);
-        int error =
-            r->damaged_offset > SEGMENT_HEADER_BYTES ? cut_file(s, f, r->damaged_offset) : 0;
-        if (error != 0)
-            return error;
-    }
-    return remove_surplus(s);
+    int error = r->torn && s->config.repair_tail ? recovery_repair(s) : 0;
+    return error == 0 || s->fatal ? error
+                                  : recovery_give_up(s, error, r->failed_doing, r->failed_name);
 }
 
 /* The files stay as they are until a snapshot of what could be read has taken their place. */
@@ -303,7 +247,7 @@ static int restore_node(struct storage *s)
     return 0;
 }
 
-/* The marks go on from what was restored; all of it is on the disk. */
+/* Where the journal goes on. The marks go on from what was restored; all of it is on the disk. */
 static int go_on_writing(struct storage *s)
 {
     struct recovery *r = &s->recovery;
@@ -313,7 +257,8 @@ static int go_on_writing(struct storage *s)
     size_t count;
     const struct storage_file *files = storage_files(s, &count);
     for (size_t i = 0; i < count; i++) {
-        if (files[i].kind == STORAGE_JOURNAL && files[i].number > number)
+        bool stays = files[i].kind == STORAGE_JOURNAL && !recovery_is_surplus(s, (uint32_t)i);
+        if (stays && files[i].number > number)
             number = files[i].number;
     }
     if (r->torn && r->damaged_offset <= SEGMENT_HEADER_BYTES)
@@ -329,7 +274,6 @@ static int go_on_writing(struct storage *s)
     s->current = (struct storage_segment){.number = number, .start = position};
     s->synced = position;
     r->stage = RECOVERY_SEGMENT;
-    storage_create_segment(s, number + 1);
     return 1;
 }
 
@@ -343,33 +287,15 @@ static int judge(struct storage *s)
         if (!r->torn)
             return distrust(s);
     }
-    int error = repair(s);
-    if (error == 0)
-        error = restore_node(s);
+    if (r->torn && (!s->config.read_only || s->config.repair_tail))
+        tell_torn(s);
+    int error = restore_node(s);
     if (error != 0)
         return error;
     if (!s->config.read_only)
         return go_on_writing(s);
     r->stage = RECOVERY_DONE;
-    return 0;
-}
-
-static int begin_segment(struct storage *s, struct moment now)
-{
-    struct recovery *r = &s->recovery;
-    if (s->creation.busy)
-        return 1;
-    if (s->next == NULL)
-        return recovery_give_up(s, s->creation_error, "creating", s->creation.name);
-    int error = storage_rotate(s);
-    if (error != 0)
-        return recovery_give_up(s, error, "writing", s->creation.name);
-    if (s->snapshot.number != 0)
-        s->snapshot.stage = SNAPSHOT_CLEANING;
-    s->mark_mono_ms = s->sync_mono_ms = now.mono_ms;
-    s->node->loading = false;
-    r->stage = RECOVERY_DONE;
-    return 0;
+    return repair_when_told(s);
 }
 
 /* --- driven by the storage ----------------------------------------------------------------- */
@@ -413,7 +339,7 @@ int storage_recover(struct storage *s, struct moment now)
     case RECOVERY_JUDGE:
         return judge(s);
     case RECOVERY_SEGMENT:
-        return begin_segment(s, now);
+        return recovery_begin_writing(s, now);
     case RECOVERY_DONE:
         break;
     }

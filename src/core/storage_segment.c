@@ -93,7 +93,7 @@ void storage_segment_created(struct storage *s, int status, struct moment now)
         return;
     }
     if (s->current.file == NULL)
-        return; /* the first one: without it there is no start, which is told */
+        return; /* the first one: storage_resume looks at it */
     s->creation_mono_ms = now.mono_ms + STORAGE_SNAPSHOT_RETRY_MS;
     s->snapshot.wanted = s->snapshot.wanted && !s->stopping;
     notice_add(&s->node->notices, NOTICE_WARN,

@@ -27,11 +27,18 @@ static bool reads_equal(struct sim *s, uint32_t a, uint32_t b, uint32_t key)
            record_compare(&of_a, &of_b) == 0;
 }
 
+/* A disk that takes writes again is written to again, by itself. */
+static bool takes_writes(const struct node *n)
+{
+    return n->storage == NULL || n->storage->error == 0;
+}
+
 static bool is_linked(const struct sim *s)
 {
     for (uint32_t i = 0; i < s->size; i++) {
         const struct node *n = s->nodes[i].node;
-        if (n == NULL || node_linked_count(n) != s->size - 1 || n->delta != NULL || n->scans > 0)
+        if (n == NULL || !takes_writes(n) || node_linked_count(n) != s->size - 1 ||
+            n->delta != NULL || n->scans > 0)
             return false;
         for (uint32_t k = 0; k < s->size; k++) {
             const struct node *m = s->nodes[k].node;

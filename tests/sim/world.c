@@ -104,9 +104,10 @@ bool sim_start_node(struct sim *s, struct sim_node *n)
     n->restart_ms = 0;
     n->tick_ms = s->now_ms;
     sim_tell(s, "%s: starts, run %u, %s", n->name, n->runs,
-             !n->keeps_disk       ? "without a disk"
-             : n->node->refilling ? "its disk is damaged"
-                                  : "from its disk");
+             !n->keeps_disk                ? "without a disk"
+             : n->node->refilling          ? "its disk is damaged"
+             : n->disk.storage->error != 0 ? "from its disk, which takes no writes"
+                                           : "from its disk");
     checker_started(s, n);
     workload_open(s, n);
     return true;

@@ -54,11 +54,16 @@ static bool start_node(struct stored *t)
     return false;
 }
 
+int stored_begin(struct stored *t)
+{
+    assert_null(t->node);
+    return start_node(t) ? 0 : -1;
+}
+
 int stored_start(struct stored *t)
 {
     int left;
-    assert_null(t->node);
-    if (!start_node(t))
+    if (stored_begin(t) != 0)
         return -1;
     while ((left = storage_recover(t->storage, t->now)) > 0)
         stored_finish(t);

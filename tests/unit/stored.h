@@ -36,6 +36,9 @@ struct stored {
 void stored_open(struct stored *t, enum storage_sync sync);
 void stored_close(struct stored *t);
 
+/* Starts a node that has not recovered anything yet. 0, or -1 when out of memory. */
+int stored_begin(struct stored *t);
+
 /* Starts a node and recovers to the end. What storage_recover returned last. */
 int stored_start(struct stored *t);
 
