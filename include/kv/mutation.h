@@ -59,6 +59,7 @@
     X(REFILLED_AT_ONCE, "a node whose disk is damaged serves before a peer has compared")          \
     X(RECOVERED_UNSYNCED, "what a killed run wrote counts as synced")                              \
     X(TIDIED_ONCE, "a torn tail that could not be cut off at a start is not tried again")          \
+    X(STARTED_FULL_FOR_EVER, "a node started on a disk that takes no writes never tries again")    \
     X(CRASH_IS_DAMAGE, "a torn tail is taken for damage")                                          \
     X(STORY_LEAKS, "the simulator draws from the machine's clock")
 

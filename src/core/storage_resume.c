@@ -155,7 +155,7 @@ static int begin_creation(struct storage *s)
 int storage_resume(struct storage *s, struct moment now)
 {
     struct recovery *r = &s->recovery;
-    if (s->creation.busy)
+    if (s->creation.busy || (r->waits && MUTATED(STARTED_FULL_FOR_EVER)))
         return -EINPROGRESS;
     if (r->creating && s->next == NULL) {
         r->creating = false;

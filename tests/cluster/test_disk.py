@@ -403,12 +403,18 @@ def test_what_a_full_disk_has_not_taken_was_not_acknowledged(kv, small_disk, fsy
     assert content(node, count) == [b"x" * 2000] * count
 
 
-def test_a_full_disk_is_named_at_the_start(kv, small_disk):
+def test_a_full_disk_is_named_at_the_first_start_too_and_waited_for(kv, small_disk):
+    """A node that ended there would serve no reads, and be started again for nothing."""
     (small_disk / "data").mkdir()
     fill(small_disk / "filler")
-    done = kv.run("--port", 0, "--data-dir", small_disk / "data")
-    assert done.returncode == 1
-    assert "No space left on device" in done.stderr.splitlines()[-1], done.stderr
+    node = kv.node(data_dir=small_disk / "data")
+    node.wait_log("it takes no writes .*No space left on device.*make room")
+    assert node.cmd("GET", "k") == "NOT_FOUND"
+    assert node.cmd("SET", "k", "v").startswith("ERROR the disk takes no writes")
+    (small_disk / "filler").unlink()
+    eventually(lambda: node.cmd("SET", "k", "v") == "OK", 10, "writes are taken")
+    again(node.kill())
+    assert node.cmd("GET", "k") == "v"
 
 
 def test_a_read_only_file_system_is_named_and_can_be_checked(kv, small_disk):

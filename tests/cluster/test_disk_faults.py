@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import pytest
 
 from disktest import TINY, Faults, Ledger, Writer, names, ready, restarted
-from kvtest import SLOWNESS, Closed, eventually
+from kvtest import SLOWNESS, Closed, Cluster, eventually
 
 SNAPSHOT_BY_HAND = {**TINY, "snapshot_size": "1GiB"}
 RECOVERS_WITHIN_S = 5  # a failed write is tried again every second
@@ -266,21 +266,36 @@ def mounted(path, *arguments):
         run("umount", "--lazy", str(path))
 
 
+def take_all_room(path):
+    with open(path, "wb", buffering=0) as file:
+        for size in 4096, 1:
+            try:
+                while True:
+                    file.write(b"b" * size)
+            except OSError:
+                pass
+
+
+def write_until_refused(node):
+    pairs = {}
+    with node.connect() as conn:
+        for number in range(10_000):
+            key, value = f"k{number}", f"{number}-" + "x" * 5000
+            reply = conn.cmd("SET", key, value)
+            if reply != "OK":
+                assert "No space left" in reply
+                return pairs
+            pairs[key] = value
+    raise AssertionError("the disk never was full")
+
+
 def test_a_full_file_system_and_room_again(kv, tmp_path):
     with mounted(tmp_path / "small", "-t", "tmpfs", "-o", "size=4m", "none") as small:
         node = ready(kv.node(data_dir=small / "data", fsync="always", **SNAPSHOT_BY_HAND))
         ballast = small / "ballast"
         ballast.write_bytes(b"b" * (2 << 20))
-        pairs, number = {}, 0
-        with node.connect() as conn:
-            while True:
-                key, value = f"k{number}", f"{number}-" + "x" * 5000
-                reply = conn.cmd("SET", key, value)
-                if reply != "OK":
-                    break
-                pairs[key] = value
-                number += 1
-        assert "No space left" in reply and number > 100
+        pairs = write_until_refused(node)
+        assert len(pairs) > 100
         assert_holds(node, pairs)
         assert "No space left" in refusal(node)
         ballast.unlink()
@@ -290,6 +305,57 @@ def test_a_full_file_system_and_room_again(kv, tmp_path):
         ready(node.start())
         assert_holds(node, pairs)
         assert "damaged" not in node.log()
+        node.stop()
+
+
+@pytest.mark.parametrize("end", ["stop", "kill"])
+@pytest.mark.parametrize("fsync", ["always", "everysec"])
+def test_a_start_on_a_full_file_system_serves_reads_until_there_is_room(kv, tmp_path, fsync, end):
+    """As a restart policy does it, too: again and again."""
+    with mounted(tmp_path / "small", "-t", "tmpfs", "-o", "size=4m", "none") as small:
+        peer = ready(kv.node(data_dir=tmp_path / "peer"))
+        node = ready(kv.node(data_dir=small / "data", fsync=fsync, peers=peer.address,
+                             **SNAPSHOT_BY_HAND))
+        cluster = Cluster([node, peer]).wait_linked()
+        take_all_room(small / "ballast")
+        pairs = write_until_refused(node)
+        cluster.wait_equal()
+        for start in range(2):
+            getattr(node, end)()
+            take_all_room(small / f"ballast{start}")  # what the end gave back
+            ready(node.start())
+            assert_holds(node, pairs)
+            told = refusal(node)
+            assert told == ("ERROR the disk takes no writes (No space left on device); reads go on, and "
+                            "writes as soon as it does again")
+            assert "No space left" in refusal(node)
+            info = node.info()
+            assert (info["ready"], info["disk_error"]) == ("no", "No space left on device")
+        cluster.wait_linked()
+        pairs |= fill(peer, 100, prefix="meanwhile")
+        cluster.wait_equal()  # in memory, until the disk takes it
+        assert node.number("disk_write_errors") > 0
+        starts = node.log().split("listening on")[-2:]
+        for log in starts:
+            assert log.count("make room, or mend it") == 1, "one line for one trouble"
+        for ballast in small.glob("ballast*"):
+            ballast.unlink()
+        eventually(lambda: writes(node), RECOVERS_WITHIN_S, "it writes again by itself")
+        pairs["again"] = "value"
+        node.wait_log("it can be written again")
+        assert node.info()["ready"] == "yes"
+        eventually(lambda: node.number("disk_unsynced_bytes") == 0, 10, "all is synced")
+        node.kill()
+        peer.kill()
+        ready(node.start())
+        assert_holds(node, pairs)  # alone: from its disk
+        assert node.cmd("GET", "refused") == "NOT_FOUND"
+        ready(peer.start())
+        cluster.wait_linked()
+        cluster.wait_equal()
+        assert_holds(peer, pairs)
+        for log in (node.log(), peer.log()):
+            assert "damaged" not in log and "torn" not in log
         node.stop()
 
 
