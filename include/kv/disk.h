@@ -41,6 +41,11 @@ struct disk {
      * order. r->busy has been set by the caller. */
     void (*begin)(struct disk *d, struct disk_request *r);
 
+    /* To be called, and to succeed, before anything is changed: the directory is this process's to write.
+     * One that could only be read when it was opened may have become another's: -EBUSY, then nothing
+     * may be changed any more. Any other error: not yet, as -EROFS. */
+    int (*claim)(struct disk *d);
+
     /* At most bytes.size bytes, at least 1, at that offset. Returns how many. What was written can be
      * read at once, and survives the end of this process; only a sync makes it survive the machine's. */
     int64_t (*write)(struct disk *d, struct disk_file *f, uint64_t offset, struct bytes bytes);
@@ -54,7 +59,8 @@ struct disk {
     /* In words; borrowed until the next call. */
     const char *(*error_text)(struct disk *d, int error);
 
-    /* These are used before a node serves, and may take their time. */
+    /* These are used before a node serves, or while it waits for the disk to take writes again, and may
+     * take their time. */
 
     /* Appends the names of all plain files, each in DISK_NAME_BYTES padded with NUL. Longer names are
      * left out. */

@@ -4,6 +4,7 @@
  * end the start: the node serves what it has read and refuses writes, as it does when the disk fills up
  * while it runs, and this is tried again until all of it is done. In this order:
  *
+ *     0. the directory is claimed: only then can no other process change it
  *     1. snapshots that were not finished are removed: they may take the room that is missing
  *     2. a torn tail is cut off: the marks to come say that everything before them was synced, and
  *        would turn it into damage
@@ -36,6 +37,21 @@ static int failed(struct storage *s, int error, const char *doing, const char *n
 static int remove_file(struct storage *s, const char *name)
 {
     return failed(s, s->disk->remove_now(s->disk, name), "removing", name);
+}
+
+/* --- 0: whose directory it is -------------------------------------------------------------- */
+
+/* What another process has written since it was read, nobody here knows. */
+static int claim(struct storage *s)
+{
+    int error = s->disk->claim(s->disk);
+    if (error == -EBUSY) {
+        s->fatal = true;
+        snprintf(s->reason, sizeof s->reason,
+                 "disk: it can be written again, but another process has taken the data directory "
+                 "meanwhile; this node ends here");
+    }
+    return failed(s, error, "locking", "it for writing");
 }
 
 /* --- 1: unfinished snapshots --------------------------------------------------------------- */
@@ -129,7 +145,9 @@ static int tidy(struct storage *s)
     if (r->tidied)
         return 0;
     r->tidied = MUTATED(TIDIED_ONCE);
-    int error = remove_unfinished(s);
+    int error = claim(s);
+    if (error == 0)
+        error = remove_unfinished(s);
     if (error == 0)
         error = recovery_repair(s);
     r->tidied = r->tidied || error == 0;

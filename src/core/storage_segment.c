@@ -70,6 +70,8 @@ uint64_t storage_end_of(const struct storage_segment *segment)
 static uint64_t segment_bytes(const struct storage *s)
 {
     uint64_t bytes = store_live_bytes(s->node->store) / STORAGE_SEGMENT_PART;
+    if (s->recovery.waits && s->current.file == NULL)
+        return STORAGE_SEGMENT_BYTES_MIN; /* there was no room for more; the next one may have it */
     bytes = bytes < STORAGE_SEGMENT_BYTES_FIRST ? STORAGE_SEGMENT_BYTES_FIRST : bytes;
     return bytes < s->config.segment_bytes ? bytes : s->config.segment_bytes;
 }

@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -84,7 +85,7 @@ static int open_file(struct disk *d, const char *name, struct disk_file **f, uin
 {
     struct file_disk *disk = of(d);
     struct stat status;
-    int flags = disk->mode == FILE_DISK_LOOK ? O_RDONLY : O_RDWR;
+    int flags = disk->mode == FILE_DISK_LOOK || disk->unclaimed ? O_RDONLY : O_RDWR;
     struct disk_file *file = heap_alloc(disk->heap, sizeof *file);
     if (file == NULL)
         return -ENOMEM;
@@ -290,6 +291,34 @@ bool file_disk_is_busy(const struct file_disk *d)
     return false;
 }
 
+/* --- who may write ------------------------------------------------------------------------- */
+
+static int lock_file(int fd, short type)
+{
+    struct flock lock = {.l_type = type, .l_whence = SEEK_SET};
+    return outcome(fcntl(fd, F_OFD_SETLK, &lock));
+}
+
+/* The two locks are of two open files, and one would keep the other out: for a moment this process has
+ * none. Whoever takes it then has the directory. */
+static int claim(struct disk *disk)
+{
+    struct file_disk *d = of(disk);
+    if (!d->unclaimed)
+        return 0;
+    int fd = openat(d->directory, FILE_DISK_LOCK, O_RDWR | O_CLOEXEC);
+    if (fd < 0)
+        return -errno;
+    if (lock_file(d->lock, F_UNLCK) != 0 || lock_file(fd, F_WRLCK) != 0) {
+        close(fd);
+        return -EBUSY;
+    }
+    close(d->lock);
+    d->lock = fd;
+    d->unclaimed = false;
+    return 0;
+}
+
 /* --- open and close ------------------------------------------------------------------------ */
 
 /* Says what is wrong with the directory. */
@@ -351,17 +380,32 @@ static void look_at_lock(struct file_disk *d)
     d->in_use = d->lock >= 0 && fcntl(d->lock, F_OFD_GETLK, &lock) == 0 && lock.l_type != F_UNLCK;
 }
 
+/* A file that cannot be opened for writing can only have a lock for reading. That keeps out whoever writes,
+ * wherever the file system may be writable; others that only read, the second lock does. */
+static int lock_for_reading(int fd)
+{
+    int error = lock_file(fd, F_RDLCK);
+    if (error == 0 && flock(fd, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK)
+        error = -EAGAIN;
+    return error;
+}
+
 /* The lock belongs to the open file: it goes when this process does, however it ends. */
 static int take_lock(struct file_disk *d, const char *path, char reason[FILE_DISK_REASON_BYTES])
 {
-    struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
     d->lock = openat(d->directory, FILE_DISK_LOCK, O_RDWR | O_CREAT | O_CLOEXEC, FILE_MODE);
+    int error = d->lock < 0 ? -errno : 0;
+    if (error == -EROFS && d->mode == FILE_DISK_OWN) {
+        d->lock = openat(d->directory, FILE_DISK_LOCK, O_RDONLY | O_CLOEXEC);
+        d->unclaimed = d->lock >= 0;
+    }
     if (d->lock < 0)
-        return refuse(d, path, -errno, "write its file \"" FILE_DISK_LOCK "\"", reason);
-    if (fcntl(d->lock, F_OFD_SETLK, &lock) == 0)
+        return refuse(d, path, error, "write its file \"" FILE_DISK_LOCK "\"", reason);
+    error = d->unclaimed ? lock_for_reading(d->lock) : lock_file(d->lock, F_WRLCK);
+    if (error == 0)
         return 0;
-    if (errno != EAGAIN && errno != EACCES)
-        return refuse(d, path, -errno, "lock its file \"" FILE_DISK_LOCK "\"", reason);
+    if (error != -EAGAIN && error != -EACCES)
+        return refuse(d, path, error, "lock its file \"" FILE_DISK_LOCK "\"", reason);
     snprintf(reason, FILE_DISK_REASON_BYTES,
              "data directory \"%.200s\": in use by another process; each node needs one of its own "
              "(--data-dir)",
@@ -374,6 +418,7 @@ int file_disk_open(struct file_disk *d, const char *path, enum file_disk_mode mo
 {
     *d = (struct file_disk){.heap = heap, .loop = loop, .directory = -1, .lock = -1, .mode = mode};
     d->disk = (struct disk){.begin = begin,
+                            .claim = claim,
                             .write = write_some,
                             .truncate = truncate_file,
                             .close = close_file,

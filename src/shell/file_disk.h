@@ -14,7 +14,8 @@
 #define FILE_DISK_REQUESTS_MAX 8u
 
 enum file_disk_mode {
-    FILE_DISK_OWN, /* created if missing, locked, read and written */
+    FILE_DISK_OWN, /* created if missing, locked, read and written. Where the file system takes no writes:
+                      must be there, and is written once that does and claim() has succeeded */
     FILE_DISK_SHARED, /* created if missing, read and written, but not locked: for backups */
     FILE_DISK_REPAIR, /* must be there and not in use; read and written */
     FILE_DISK_LOOK /* must be there; read only, whether in use or not */
@@ -34,6 +35,7 @@ struct file_disk {
     int directory; /* descriptors; -1 = none */
     int lock;
     enum file_disk_mode mode;
+    bool unclaimed; /* locked for reading alone, since the file system was read-only */
     bool in_use; /* by another process, which a look does not mind */
     struct file_disk_work works[FILE_DISK_REQUESTS_MAX];
 

@@ -404,7 +404,8 @@ def test_what_a_full_disk_has_not_taken_was_not_acknowledged(kv, small_disk, fsy
 
 
 def test_a_full_disk_is_named_at_the_first_start_too_and_waited_for(kv, small_disk):
-    """A node that ended there would serve no reads, and be started again for nothing."""
+    """A node that ended there would serve no reads, and be started again for nothing. It has to do with less
+    room than a segment takes otherwise: as a node does that has begun one."""
     (small_disk / "data").mkdir()
     fill(small_disk / "filler")
     node = kv.node(data_dir=small_disk / "data")
@@ -417,17 +418,35 @@ def test_a_full_disk_is_named_at_the_first_start_too_and_waited_for(kv, small_di
     assert node.cmd("GET", "k") == "v"
 
 
-def test_a_read_only_file_system_is_named_and_can_be_checked(kv, small_disk):
+@pytest.mark.parametrize("end", ["stop", "kill"])
+def test_a_node_on_a_read_only_file_system_serves_reads_until_it_is_mounted_anew(kv, small_disk,
+                                                                                 end):
+    """It has the directory to itself all the while, before and after."""
     node = stored(kv, small_disk / "data", **SMALL)
     assert node.cmd("SET", "k", "v") == "OK"
-    node.stop()
+    getattr(node, end)()
     subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
-    refused(kv.run("--port", 0, "--data-dir", small_disk / "data"), "Read-only file system",
+    refused(kv.run("--port", 0, "--data-dir", small_disk / "another"), "Read-only file system",
             "expected one that can be written")
-    assert check(kv, small_disk / "data").returncode == 0
-    subprocess.run(["mount", "-o", "remount,rw", small_disk], check=True)
-    again(node)
+    node.start()
+    node.wait_log("it takes no writes .locking it for writing: Read-only file system.")
     assert node.cmd("GET", "k") == "v"
+    assert node.cmd("SET", "k", "w").startswith("ERROR the disk takes no writes (Read-only file ")
+    assert (node.info()["ready"], node.info()["disk_error"]) == ("no", "Read-only file system")
+    in_use = ["in use by another process", str(small_disk / "data")]
+    refused(kv.run("--port", 0, "--data-dir", small_disk / "data"), *in_use)
+    done = check(kv, small_disk / "data")
+    assert done.returncode == 0 and "in use by a running node" in done.stdout
+    node.stop()
+    again_reading = node.start()
+    again_reading.wait_log("it takes no writes")
+    subprocess.run(["mount", "-o", "remount,rw", small_disk], check=True)
+    refused(kv.run("--port", 0, "--data-dir", small_disk / "data"), *in_use)
+    eventually(lambda: node.cmd("SET", "k", "w") == "OK", 10, "writes are taken")
+    refused(kv.run("--port", 0, "--data-dir", small_disk / "data"), *in_use)
+    again(node.kill())
+    assert node.cmd("GET", "k") == "w"
+    assert "damaged" not in node.log()
 
 
 # --- damage ---------------------------------------------------------------------------------------

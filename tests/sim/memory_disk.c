@@ -168,6 +168,11 @@ static size_t room_for(const struct memory_disk *d, const struct memory_file *f,
     return room < size ? (size_t)room : size;
 }
 
+static int disk_claim(struct disk *disk)
+{
+    return memory_of(disk)->dials.claim_error;
+}
+
 static int64_t disk_write(struct disk *disk, struct disk_file *handle, uint64_t offset,
                           struct bytes bytes)
 {
@@ -497,6 +502,7 @@ void memory_disk_copy(struct memory_disk *into, const struct memory_disk *from)
 void memory_disk_init(struct memory_disk *d, uint64_t seed)
 {
     *d = (struct memory_disk){.disk = {.begin = disk_begin,
+                                       .claim = disk_claim,
                                        .write = disk_write,
                                        .truncate = disk_truncate,
                                        .close = disk_close,

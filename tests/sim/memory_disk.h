@@ -57,6 +57,7 @@ struct memory_dials {
     uint32_t write_error_one_in; /* EIO */
     uint32_t read_error_one_in;
     uint32_t request_error_one_in; /* of creations, publications, renames and removals */
+    int claim_error; /* of every claim; 0 = they succeed */
     bool next_sync_fails; /* once; of what was to be synced then, some is gone for good */
 };
 

@@ -271,6 +271,45 @@ static void storage_ends_for_good_if_the_cut_cannot_be_synced(void **state)
     stored_close(&t);
 }
 
+/* The file system was mounted for reading only, and is mounted anew. */
+static void storage_changes_nothing_before_the_directory_is_claimed(void **state)
+{
+    (void)state;
+    struct stored t;
+    open_journal(&t, true);
+    t.disk.dials.claim_error = -EROFS;
+    t.runs += 1000;
+    assert_int_equal(stored_start(&t), 0);
+    uint64_t steps = t.disk.steps;
+    pass(&t, 3000);
+    assert_int_equal(t.storage->error, -EROFS);
+    assert_int_equal(t.disk.steps, steps);
+    uint32_t covered = stored_covered(&t, &t);
+    heal(&t);
+    struct stored written = t;
+    assert_is_whole(&t, &written, covered);
+    stored_close(&t);
+}
+
+static void storage_ends_for_good_if_another_process_has_claimed_it(void **state)
+{
+    (void)state;
+    struct stored t;
+    open_journal(&t, true);
+    t.disk.dials.claim_error = -EROFS;
+    t.runs += 1000;
+    assert_int_equal(stored_start(&t), 0);
+    uint64_t steps = t.disk.steps;
+    t.disk.dials.claim_error = -EBUSY;
+    pass(&t, STORAGE_RETRY_MS);
+    assert_true(t.storage->fatal);
+    assert_non_null(strstr(t.storage->reason, "another process"));
+    mend(&t);
+    pass(&t, 3 * STORAGE_RETRY_MS);
+    assert_int_equal(t.disk.steps, steps);
+    stored_close(&t);
+}
+
 /* A creation that failed could not take back what there was of the file. */
 static void storage_replaces_a_segment_that_an_earlier_try_has_left(void **state)
 {
@@ -305,6 +344,25 @@ static void storage_does_not_start_where_its_file_is_there_already(void **state)
     stored_finish(&t);
     assert_int_equal(storage_recover(t.storage, t.now), -EEXIST);
     assert_non_null(strstr(t.storage->reason, "cannot start from the data directory: creating"));
+    stored_close(&t);
+}
+
+static void storage_begins_a_small_segment_where_there_is_no_room_for_more(void **state)
+{
+    (void)state;
+    struct stored t;
+    open_journal(&t, false);
+    t.config.segment_bytes = STORAGE_SEGMENT_BYTES_FIRST;
+    t.disk.dials.capacity_bytes = memory_disk_used(&t.disk) + STORAGE_SEGMENT_BYTES_FIRST / 2;
+    t.runs += 1000;
+    assert_int_equal(stored_start(&t), 0);
+    assert_int_equal(t.storage->error, -ENOSPC);
+    pass(&t, STORAGE_RETRY_MS + 1000);
+    assert_int_equal(t.storage->error, 0);
+    stored_crash(&t, MEMORY_POWER_CUT_LOSES);
+    mend(&t);
+    assert_int_equal(stored_start(&t), 0);
+    stored_assert_holds(&t, &t, WRITES);
     stored_close(&t);
 }
 
@@ -347,8 +405,11 @@ int main(void)
         cmocka_unit_test(storage_bears_a_crash_at_each_step_of_becoming_whole),
         cmocka_unit_test(storage_becomes_whole_though_any_allocation_fails_on_the_way),
         cmocka_unit_test(storage_ends_for_good_if_the_cut_cannot_be_synced),
+        cmocka_unit_test(storage_changes_nothing_before_the_directory_is_claimed),
+        cmocka_unit_test(storage_ends_for_good_if_another_process_has_claimed_it),
         cmocka_unit_test(storage_replaces_a_segment_that_an_earlier_try_has_left),
         cmocka_unit_test(storage_does_not_start_where_its_file_is_there_already),
+        cmocka_unit_test(storage_begins_a_small_segment_where_there_is_no_room_for_more),
         cmocka_unit_test(storage_stops_at_once_while_it_waits_for_space),
         cmocka_unit_test(storage_of_an_empty_directory_on_a_full_disk_waits_for_space),
     };
