@@ -163,6 +163,7 @@ enum snapshot_stage {
     SNAPSHOT_CREATING,
     SNAPSHOT_WRITING,
     SNAPSHOT_SYNCING, /* in between; writing goes on after */
+    SNAPSHOT_WAITING, /* written; for the journal's sync */
     SNAPSHOT_PUBLISHING,
     SNAPSHOT_ABANDONING, /* it has failed: what there is of it is being removed */
     SNAPSHOT_CLEANING /* removing what it covers */
@@ -181,6 +182,8 @@ struct storage_snapshot {
     /* As of the last step: what was served, and the journal's end; and when either last changed. */
     uint64_t commands, journal_end;
     uint64_t served_mono_ms;
+    uint64_t tombstones_dropped; /* by the node, when the walk began */
+    uint64_t journal_needed; /* to be synced as far before the snapshot gets its name */
     struct buffer out;
     struct disk_request request;
     uint64_t retry_mono_ms; /* not before */

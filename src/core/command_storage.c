@@ -102,7 +102,8 @@ static bool snapshot_is_running(const struct storage_snapshot *p)
 static unsigned snapshot_percent(const struct storage_snapshot *p)
 {
     bool walking = p->stage == SNAPSHOT_WRITING || p->stage == SNAPSHOT_SYNCING;
-    return walking ? snapshot_scan_percent(&p->scan) : p->stage == SNAPSHOT_PUBLISHING ? 100 : 0;
+    bool walked = p->stage == SNAPSHOT_WAITING || p->stage == SNAPSHOT_PUBLISHING;
+    return walking ? snapshot_scan_percent(&p->scan) : walked ? 100 : 0;
 }
 
 static void print_backups(const struct node *n, struct buffer *out)

@@ -224,7 +224,7 @@ static void note_outcome(struct storage *s, int error, struct moment now)
 /* --- syncs --------------------------------------------------------------------------------- */
 
 /* Of the segment that ended first: nothing in the current one counts without it. */
-static void begin_sync(struct storage *s, struct moment now)
+void storage_begin_sync(struct storage *s, struct moment now)
 {
     if (s->sync.busy || s->fatal)
         return;
@@ -266,14 +266,14 @@ static void sync_done(struct storage *s, int status, struct moment now)
     if (s->syncing_ended) {
         s->synced = storage_end_of(&s->ended);
         close_file(s, &s->ended.file);
-        begin_sync(s, now);
+        storage_begin_sync(s, now);
         return;
     }
     s->synced = s->syncing_position;
     CHECK(node_synced(s->node, &s->syncing) == 0); /* there is room */
     s->node->acks_arrived = true; /* replies may have waited for it */
     if (s->ended.file != NULL)
-        begin_sync(s, now);
+        storage_begin_sync(s, now);
 }
 
 /* With always, once a turn: a sync waits as long as turn after turn brings writes, so that it serves all
@@ -286,7 +286,7 @@ static void sync_when_gathered(struct storage *s, struct moment now)
         return;
     if (s->gathering &&
         (end == s->gathered || now.mono_ms - s->gather_mono_ms >= STORAGE_GATHER_MS)) {
-        begin_sync(s, now);
+        storage_begin_sync(s, now);
         return;
     }
     if (!s->gathering)
@@ -357,7 +357,7 @@ static void sync_when_due(struct storage *s, struct moment now)
     if (MUTATED(NEVER_SYNCED) && s->config.sync == STORAGE_SYNC_EVERYSEC)
         pause_ms = UINT64_MAX;
     if (s->ended.file != NULL || now.mono_ms - s->sync_mono_ms >= pause_ms)
-        begin_sync(s, now);
+        storage_begin_sync(s, now);
 }
 
 static void create_ahead(struct storage *s, struct moment now)
@@ -401,7 +401,7 @@ void storage_step(struct storage *s, struct moment now)
     sync_when_gathered(s, now);
     create_ahead(s, now);
     if (s->ended.file != NULL) /* until that is synced, no other segment can end */
-        begin_sync(s, now);
+        storage_begin_sync(s, now);
     storage_snapshot_step(s, now);
     mark_the_stop(s, now);
 }
@@ -437,7 +437,7 @@ void storage_stop(struct storage *s, struct moment now)
         cheap && s->error == 0 && !s->node->refilling && now.mono_ms >= s->snapshot.retry_mono_ms;
     create_ahead(s, now);
     s->stopping = true;
-    begin_sync(s, now);
+    storage_begin_sync(s, now);
 }
 
 bool storage_is_stopped(const struct storage *s)

@@ -5,8 +5,11 @@
 
 #include "kv/storage.h"
 
-/* storage.c: a sync has failed. The process has to end; says why in s->reason. */
+/* storage.c */
+/* A sync has failed. The process has to end; says why in s->reason. */
 void storage_fail_for_good(struct storage *s, int status);
+/* Syncs the journal, unless that is under way, or there is nothing to sync, or no memory to note it. */
+void storage_begin_sync(struct storage *s, struct moment now);
 
 /* storage_segment.c */
 /* Begins a request; it must not be busy. Names: NULL = not needed. */

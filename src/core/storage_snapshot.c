@@ -118,6 +118,7 @@ static void begin_walk(struct storage *s)
                                     .origin = s->node->config.origin};
     p->file = p->request.file;
     p->commands = s->node->counters.commands;
+    p->tombstones_dropped = s->node->counters.tombstones_dropped;
     p->journal_end = storage_end_of(&s->current);
     snapshot_scan_begin(&p->scan, s->node, &header);
     p->stage = SNAPSHOT_WRITING;
@@ -133,6 +134,29 @@ static void publish(struct storage *s)
     p->file = NULL; /* closed by it */
     p->stage = SNAPSHOT_PUBLISHING;
     storage_begin(s, &p->request, DISK_PUBLISH, name, new_name);
+}
+
+/* A tombstone newer than the walk may be gone before the walk comes to it, and what it had beaten with
+ * it: then it is in the journal alone, which has to have it for good before the snapshot counts. */
+static void await_journal(struct storage *s, struct moment now)
+{
+    struct storage_snapshot *p = &s->snapshot;
+    bool needed = s->node->counters.tombstones_dropped != p->tombstones_dropped;
+    int error = needed ? storage_flush(s, now) : 0;
+    if (error != 0) {
+        abandon(s, error, now);
+        return;
+    }
+    p->journal_needed = needed ? storage_end_of(&s->current) : 0;
+    p->stage = SNAPSHOT_WAITING;
+}
+
+static void publish_when_synced(struct storage *s, struct moment now)
+{
+    if (s->synced >= s->snapshot.journal_needed)
+        publish(s);
+    else
+        storage_begin_sync(s, now);
 }
 
 /* What this turn does about. */
@@ -172,7 +196,9 @@ static void write_slice(struct storage *s, struct moment now)
     buffer_truncate(&p->out, 0);
     if (!more) {
         buffer_close(&p->out);
-        publish(s);
+        await_journal(s, now);
+        if (p->stage == SNAPSHOT_WAITING)
+            publish_when_synced(s, now);
     } else if (p->offset - p->synced >= STORAGE_SNAPSHOT_SYNC_BYTES) {
         p->synced = p->offset;
         p->request.file = p->file;
@@ -308,6 +334,9 @@ void storage_snapshot_step(struct storage *s, struct moment now)
         break;
     case SNAPSHOT_CLEANING:
         clean(s);
+        break;
+    case SNAPSHOT_WAITING:
+        publish_when_synced(s, now);
         break;
     case SNAPSHOT_PUBLISHING:
         if (MUTATED(SNAPSHOT_PUBLISHED_LATE))

@@ -430,6 +430,31 @@ static void storage_snapshot_keeps_no_tombstones_otherwise(void **state)
     stored_close(&t);
 }
 
+/* What went during the walk and is newer than it is in no snapshot: the journal has to have it first. */
+static void storage_snapshot_waits_for_the_sync_of_deletes_that_have_gone(void **state)
+{
+    (void)state;
+    struct stored t;
+    struct delete_and_older d;
+    struct record found;
+    start(&t);
+    delete_and_begin_to_walk(&t, &d);
+    t.storage->config.sync = STORAGE_SYNC_NO;
+    while (stored_finish(&t)) {
+    }
+    d.deleted.stamp = t.node->clock.last + 1;
+    merge_covered(t.node, &d.deleted, STORE_MERGED);
+    t.node->config.tombstone_memory_bytes = 1;
+    node_collect(t.node, t.now);
+    assert_int_equal(store_tombstone_count(t.node->store), 0);
+    turns_until(&t, SNAPSHOT_CLEANING);
+    stored_crash(&t, MEMORY_POWER_CUT_LOSES);
+    assert_int_equal(stored_start(&t), 0);
+    assert_true(store_find(t.node->store, d.deleted.key, &found));
+    assert_true(found.tombstone && found.stamp == d.deleted.stamp);
+    stored_close(&t);
+}
+
 /* --- a crash at every step ----------------------------------------------------------------- */
 
 /* Writes through several rotations and two snapshots, with requests ending late. */
@@ -524,6 +549,7 @@ int main(void)
         cmocka_unit_test(storage_snapshot_ends_with_the_dropped_vector_of_its_end),
         cmocka_unit_test(storage_snapshot_has_the_tombstones_that_its_vector_relies_on),
         cmocka_unit_test(storage_snapshot_keeps_no_tombstones_otherwise),
+        cmocka_unit_test(storage_snapshot_waits_for_the_sync_of_deletes_that_have_gone),
         cmocka_unit_test(storage_keeps_what_it_had_confirmed_when_it_dies_at_any_step_under_always),
         cmocka_unit_test(
             storage_keeps_what_it_had_confirmed_when_it_dies_at_any_step_under_everysec),
