@@ -7,7 +7,7 @@
 
 #include "kv/random.h"
 
-#define ROUNDS        3000u
+#define ROUNDS        800u
 #define EVENTS        80u
 #define ORIGINS       3u
 #define RECORDS       5u /* of an origin, in the order of their stamps */
