@@ -51,7 +51,7 @@
     X(SYNC_FAILURE_IGNORED, "a sync that failed counts as one that did not")                       \
     X(SNAPSHOT_PUBLISHED_LATE, "a snapshot's segments are removed before it has its name")         \
     X(SNAPSHOT_VECTOR_LATE, "a snapshot promises the vector of its end")                           \
-    X(SNAPSHOT_PROMISED, "a tombstone goes on which a snapshot relies that is being written")      \
+    X(SNAPSHOT_PROMISED, "a tombstone goes on which a snapshot relies, and is not synced first")   \
     X(SNAPSHOT_SKIPS, "a snapshot leaves out a partition")                                         \
     X(TORN_TAIL_KEPT, "a torn tail is not cut off")                                                \
     X(DAMAGE_IS_TORN, "all damage is taken for a torn tail")                                       \

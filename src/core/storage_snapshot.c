@@ -141,7 +141,8 @@ static void publish(struct storage *s)
 static void await_journal(struct storage *s, struct moment now)
 {
     struct storage_snapshot *p = &s->snapshot;
-    bool needed = s->node->counters.tombstones_dropped != p->tombstones_dropped;
+    bool needed = s->node->counters.tombstones_dropped != p->tombstones_dropped &&
+                  !MUTATED(SNAPSHOT_PROMISED);
     int error = needed ? storage_flush(s, now) : 0;
     if (error != 0) {
         abandon(s, error, now);
