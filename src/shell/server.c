@@ -9,6 +9,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <inttypes.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,6 +22,9 @@
 
 /* Descriptors beside the clients': peers in both directions, the loop's own, standard streams. */
 #define OTHER_DESCRIPTORS (2 * MEMBERS_MAX + 64)
+
+/* The largest that glibc takes. */
+#define MMAP_THRESHOLD_BYTES (32 << 20)
 
 /* Turns of the loop after which everything that can be closed is. */
 #define CLOSING_TURNS 3
@@ -394,6 +398,16 @@ static int run_loop(struct server *s)
     return s->status;
 }
 
+/* glibc moves both by itself, as far as this, once it has got so large a block back. Before that each
+ * large value and each large reply takes its pages from the kernel anew, which costs as much as all else. */
+static void keep_freed_memory(void)
+{
+#ifdef __GLIBC__
+    mallopt(M_MMAP_THRESHOLD, MMAP_THRESHOLD_BYTES);
+    mallopt(M_TRIM_THRESHOLD, 2 * MMAP_THRESHOLD_BYTES);
+#endif
+}
+
 int server_run(const struct options *options)
 {
     struct server *s = calloc(1, sizeof *s);
@@ -403,6 +417,7 @@ int server_run(const struct options *options)
     s->log = (struct log){
         .level = options->log_level, .format = options->log_format, .fd = STDERR_FILENO};
     s->heap = heap_of_c_library();
+    keep_freed_memory();
     list_init(&s->conns);
     list_init(&s->dials);
     signal(SIGPIPE, SIG_IGN);

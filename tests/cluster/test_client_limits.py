@@ -1,11 +1,14 @@
 """Clients that send too much, read too little, vanish, or are too many: bounded, and told so."""
 
+import os
 import select
 import time
+from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 
-from kvtest import MIB, SANITIZED, eventually, raise_open_files
+from kvtest import MIB, PLAIN_BINARY, SANITIZED, eventually, raise_open_files
 
 KEY_BYTES_MAX = 65535
 RSS_SLACK_BYTES = 200 * MIB if SANITIZED else 12 * MIB
@@ -278,3 +281,25 @@ def test_10000_idle_connections_cost_at_most_2_kib_each(kv):
     if not SANITIZED:
         assert (silent - before) / count <= 2048
         assert (spoken - before) / count <= 2048
+
+
+def page_faults(node):
+    """That the process has met so far: pages that it took from the kernel."""
+    stat = Path(f"/proc/{node.pid}/stat").read_text("ascii")
+    return int(stat.rpartition(")")[2].split()[7])
+
+
+def test_memory_of_large_replies_is_used_again(kv):
+    node = kv.node(binary=PLAIN_BINARY)
+    size, rounds = 64 << 10, 40
+    node.cmd("SET", "large", "x" * size)
+    with ExitStack() as stack:
+        conns = [stack.enter_context(node.connect()) for _ in range(20)]
+        for i in range(rounds + 3):
+            if i == 3:
+                before = page_faults(node)
+            for conn in conns:
+                conn.send(b"GET large\n")
+            assert all(len(conn.line()) == size for conn in conns)
+    pages = rounds * len(conns) * size // os.sysconf("SC_PAGE_SIZE")
+    assert page_faults(node) - before < pages // 10
