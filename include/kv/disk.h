@@ -41,7 +41,8 @@ struct disk {
      * order. r->busy has been set by the caller. */
     void (*begin)(struct disk *d, struct disk_request *r);
 
-    /* To be called, and to succeed, before anything is changed: the directory is this process's to write.
+    /* To be called, and to succeed, before anything is changed once the files were read: the directory is
+     * this process's to write.
      * One that could only be read when it was opened may have become another's: -EBUSY, then nothing
      * may be changed any more. Any other error: not yet, as -EROFS. */
     int (*claim)(struct disk *d);

@@ -203,11 +203,20 @@ static int write_batch(struct storage *s, struct moment now)
     return error;
 }
 
+/* `now` is that of the turn's begin: what has failed may have taken long, and shall not be all that the next
+ * turns do. */
+static uint64_t next_try_mono_ms(const struct node *n, struct moment now)
+{
+    uint64_t clock_ms =
+        n->host.monotonic_us == NULL ? 0 : n->host.monotonic_us(n->host.owner) / 1000;
+    return (clock_ms > now.mono_ms ? clock_ms : now.mono_ms) + STORAGE_RETRY_MS;
+}
+
 static void note_outcome(struct storage *s, int error, struct moment now)
 {
     if (error != 0) {
         s->write_errors++;
-        s->retry_mono_ms = now.mono_ms + STORAGE_RETRY_MS;
+        s->retry_mono_ms = next_try_mono_ms(s->node, now);
         if (s->error != error)
             notice_add(
                 &s->node->notices, NOTICE_WARN,
@@ -312,7 +321,10 @@ int storage_flush(struct storage *s, struct moment now)
         return s->error;
     if (error == 0)
         error = write_batch(s, now);
-    note_outcome(s, error, now);
+    if (s->fatal)
+        s->error = error; /* s->reason says all there is to say */
+    else
+        note_outcome(s, error, now);
     return s->error;
 }
 

@@ -1,5 +1,5 @@
-/* What the parts of the storage share: storage.c (the journal), storage_snapshot.c and
- * storage_recover.c. Private to these. */
+/* What the parts of the storage share: storage.c (the journal), storage_snapshot.c, and
+ * storage_recover.c with what follows it at a start, storage_resume.c. Private to these. */
 #ifndef KV_STORAGE_INTERNAL_H
 #define KV_STORAGE_INTERNAL_H
 

@@ -195,8 +195,8 @@ static void tell_torn(struct storage *s)
 {
     const struct recovery *r = &s->recovery;
     notice_add(&s->node->notices, NOTICE_WARN,
-               "disk: %s has a torn tail at offset %" PRIu64 " (%s), as a crash leaves it; it is "
-               "cut off, and what is before it is kept",
+               "disk: %s has a torn tail at offset %" PRIu64 " (%s), as a crash leaves it; what is "
+               "before it is kept, and it is cut off before anything is written",
                recovery_file(s, r->damaged_index)->name, r->damaged_offset, r->damage);
 }
 

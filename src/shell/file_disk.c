@@ -309,9 +309,13 @@ static int claim(struct disk *disk)
     int fd = openat(d->directory, FILE_DISK_LOCK, O_RDWR | O_CLOEXEC);
     if (fd < 0)
         return -errno;
-    if (lock_file(d->lock, F_UNLCK) != 0 || lock_file(fd, F_WRLCK) != 0) {
+    int error = lock_file(d->lock, F_UNLCK);
+    if (error == 0)
+        error = lock_file(fd, F_WRLCK);
+    if (error != 0) {
         close(fd);
-        return -EBUSY;
+        bool taken = error == -EAGAIN || error == -EACCES || lock_file(d->lock, F_RDLCK) != 0;
+        return taken ? -EBUSY : error;
     }
     close(d->lock);
     d->lock = fd;

@@ -306,7 +306,7 @@ static void note_forced_drop(struct sim *s, const struct sim_node *n, uint32_t k
         if (x->stamp > stamp || vector_covers(&n->node->vector, x->origin, x->stamp))
             continue;
         x->came_late = x->came_late || x->stamp < stamp;
-        x->unvouched = x->unvouched || x->promised_by == n->index;
+        x->unvouched = x->unvouched || (x->promised && x->promised_by == n->index);
     }
 }
 

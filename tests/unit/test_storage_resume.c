@@ -118,6 +118,27 @@ static void storage_starts_on_a_full_disk_and_writes_when_there_is_space(void **
     stored_close(&t);
 }
 
+/* A disk that takes five seconds to fail. */
+static uint64_t five_seconds_later_us(void *owner)
+{
+    const struct stored *t = owner;
+    return (t->now.mono_ms + 5000) * 1000;
+}
+
+static void storage_tries_again_a_second_after_the_last_try_has_ended(void **state)
+{
+    (void)state;
+    struct stored t;
+    open_journal(&t, false);
+    fill(&t);
+    t.runs += 1000;
+    assert_int_equal(stored_start(&t), 0);
+    t.node->host = (struct node_host){.owner = &t, .monotonic_us = five_seconds_later_us};
+    pass(&t, 2 * STORAGE_RETRY_MS);
+    assert_true(t.storage->retry_mono_ms > t.now.mono_ms + 4000);
+    stored_close(&t);
+}
+
 static void storage_refuses_client_writes_until_then_and_reads_go_on(void **state)
 {
     (void)state;
@@ -268,6 +289,7 @@ static void storage_ends_for_good_if_the_cut_cannot_be_synced(void **state)
     pass(&t, STORAGE_RETRY_MS);
     assert_true(t.storage->fatal);
     assert_non_null(strstr(t.storage->reason, "sync"));
+    assert_int_equal(told(&t, "trying again"), 0); /* it is not */
     assert_int_equal(t.storage->current.bytes, 0); /* no segment was begun behind it */
     stored_close(&t);
 }
@@ -305,6 +327,7 @@ static void storage_ends_for_good_if_another_process_has_claimed_it(void **state
     pass(&t, STORAGE_RETRY_MS);
     assert_true(t.storage->fatal);
     assert_non_null(strstr(t.storage->reason, "another process"));
+    assert_int_equal(told(&t, "trying again"), 0);
     mend(&t);
     pass(&t, 3 * STORAGE_RETRY_MS);
     assert_int_equal(t.disk.steps, steps);
@@ -400,6 +423,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(storage_starts_on_a_full_disk_and_writes_when_there_is_space),
+        cmocka_unit_test(storage_tries_again_a_second_after_the_last_try_has_ended),
         cmocka_unit_test(storage_refuses_client_writes_until_then_and_reads_go_on),
         cmocka_unit_test(storage_vouches_for_nothing_that_came_while_it_could_not_write),
         cmocka_unit_test(storage_cuts_a_torn_tail_before_it_writes_however_late_that_is),
