@@ -9,6 +9,9 @@
 /* A count with its sign, its type and \r\n takes less. */
 #define COUNT_BYTES_MAX 24u
 
+/* Of what is read in one go: larger words come in pieces. */
+#define SHORT_COUNT_DIGITS 5
+
 /* Words for which there is room at once: who announces more has to send them first. */
 #define WORDS_RESERVED_MAX 64u
 
@@ -122,28 +125,27 @@ static int64_t read_word(struct resp_reader *reader, struct bytes from,
     return 1;
 }
 
-/* Reads a number of one digit or two, and its \r\n. Returns how many bytes they take, 0 when it is another;
- * `d` has at least four. */
-static inline size_t read_short_count(const uint8_t *d, size_t *count)
+/* Reads a number of few digits and its \r\n. Returns how many bytes they take, 0 when it is another. */
+static inline size_t read_short_count(const uint8_t *d, const uint8_t *end, size_t *count)
 {
-    size_t high = (size_t)d[0] - '0', low = (size_t)d[1] - '0';
-    if (high > 9)
+    const uint8_t *at = d;
+    size_t number = 0, digit;
+    for (; at < end && at - d < SHORT_COUNT_DIGITS && (digit = (size_t)*at - '0') <= 9; at++)
+        number = number * 10 + digit;
+    if (at == d || end - at < 2 || at[0] != '\r' || at[1] != '\n')
         return 0;
-    *count = high;
-    if (d[1] == '\r')
-        return d[2] == '\n' ? 3 : 0;
-    *count = high * 10 + low;
-    return low <= 9 && d[2] == '\r' && d[3] == '\n' ? 4 : 0;
+    *count = number;
+    return (size_t)(at - d) + 2;
 }
 
-/* Reads a command as nearly all are: it is whole, of few words, and those are short. Returns 0, with nothing
- * changed, for any other, whatever is wrong with it. */
-static int64_t read_short(struct resp_reader *reader, struct bytes from,
+/* Reads a command as nearly all are: it is whole, and of few words. Returns 0, with nothing changed, for
+ * any other, whatever is wrong with it. */
+static int64_t read_whole(struct resp_reader *reader, struct bytes from,
                           const struct resp_limits *limits)
 {
     const uint8_t *at = from.data + 1, *end = from.data + from.size;
-    size_t count = 0, size = 0, digits;
-    if (from.size < 5 || (digits = read_short_count(at, &count)) == 0 || count > limits->words_max)
+    size_t count = 0, size = 0, digits = read_short_count(at, end, &count);
+    if (digits == 0 || count > WORDS_RESERVED_MAX || count > limits->words_max)
         return 0;
     struct bytes *words =
         (struct bytes *)(void *)buffer_reserve(&reader->words, count * sizeof(struct bytes));
@@ -151,7 +153,7 @@ static int64_t read_short(struct resp_reader *reader, struct bytes from,
         return 0;
     at += digits;
     for (size_t i = 0; i < count; i++) {
-        if (end - at < 5 || at[0] != '$' || (digits = read_short_count(at + 1, &size)) == 0)
+        if (at == end || at[0] != '$' || (digits = read_short_count(at + 1, end, &size)) == 0)
             return 0;
         at += 1 + digits;
         if ((size_t)(end - at) < size + 2 || at[size] != '\r' || at[size + 1] != '\n' ||
@@ -173,7 +175,7 @@ int64_t resp_read(struct resp_reader *reader, struct bytes from, const struct re
     if (from.size < reader->needed)
         return 0;
     if (reader->left == 0) {
-        int64_t taken = read_short(reader, from, limits);
+        int64_t taken = read_whole(reader, from, limits);
         if (taken > 0)
             return taken;
         int64_t begun = read_begin(reader, from, limits);
