@@ -126,7 +126,7 @@ static int64_t read_word(struct resp_reader *reader, struct bytes from,
 }
 
 /* Reads a number of few digits and its \r\n. Returns how many bytes they take, 0 when it is another. */
-static inline size_t read_short_count(const uint8_t *d, const uint8_t *end, size_t *count)
+static size_t read_few_digits(const uint8_t *d, const uint8_t *end, size_t *count)
 {
     const uint8_t *at = d;
     size_t number = 0, digit;
@@ -136,6 +136,21 @@ static inline size_t read_short_count(const uint8_t *d, const uint8_t *end, size
         return 0;
     *count = number;
     return (size_t)(at - d) + 2;
+}
+
+/* The same. Nearly all are of one digit or two. */
+static inline size_t read_short_count(const uint8_t *d, const uint8_t *end, size_t *count)
+{
+    if (end - d >= 4 && d[0] >= '0' && d[0] <= '9') {
+        size_t low = (size_t)d[1] - '0';
+        *count = (size_t)d[0] - '0';
+        if (d[1] == '\r' && d[2] == '\n')
+            return 3;
+        *count = *count * 10 + low;
+        if (low <= 9 && d[2] == '\r' && d[3] == '\n')
+            return 4;
+    }
+    return read_few_digits(d, end, count);
 }
 
 /* Reads a command as nearly all are: it is whole, and of few words. Returns 0, with nothing changed, for
