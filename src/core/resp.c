@@ -9,7 +9,7 @@
 /* A count with its sign, its type and \r\n takes less. */
 #define COUNT_BYTES_MAX 24u
 
-/* Of what is read in one go: larger words come in pieces. */
+/* Of a count, in what is read in one go: a longer word mostly comes in pieces. */
 #define SHORT_COUNT_DIGITS 5
 
 /* Words for which there is room at once: who announces more has to send them first. */

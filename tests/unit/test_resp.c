@@ -127,11 +127,24 @@ static void resp_waits_for_all_of_a_long_word(void **state)
     assert_int_equal(f->reader.needed, 4 + 7 + 1000 + 2);
 }
 
+struct refusal {
+    const char *text, *error;
+};
+
+static void assert_refused(struct fixture *f, const struct refusal *refusals, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        char expected[120];
+        resp_reset(&f->reader);
+        assert_int_equal(read_text(f, refusals[i].text), -EBADMSG);
+        snprintf(expected, sizeof expected, "Protocol error: %s", refusals[i].error);
+        assert_string_equal(f->reader.error, expected);
+    }
+}
+
 static void resp_refuses_what_is_no_command(void **state)
 {
-    static const struct {
-        const char *text, *error;
-    } cases[] = {
+    static const struct refusal cases[] = {
         {"*x\r\n", "invalid multibulk length"},
         {"*\r\n", "invalid multibulk length"},
         {"*1 \r\n", "invalid multibulk length"},
@@ -145,21 +158,13 @@ static void resp_refuses_what_is_no_command(void **state)
         {"*1\r\n$3\r\nabcde\r\n", "expected CRLF behind a bulk string"},
     };
     struct fixture *f = *state;
-    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-        char expected[120];
-        resp_reset(&f->reader);
-        assert_int_equal(read_text(f, cases[i].text), -EBADMSG);
-        snprintf(expected, sizeof expected, "Protocol error: %s", cases[i].error);
-        assert_string_equal(f->reader.error, expected);
-    }
+    assert_refused(f, cases, sizeof cases / sizeof cases[0]);
 }
 
-/* Short ones are read another way: it says the same. */
-static void resp_refuses_short_commands_alike(void **state)
+/* Those that are there as a whole are read another way: it says the same. */
+static void resp_refuses_whole_commands_alike(void **state)
 {
-    static const struct {
-        const char *text, *error;
-    } cases[] = {
+    static const struct refusal cases[] = {
         {"*4\r\n$1\r\na\r\n$1\r\nb\r\n$1\r\nc\r\n$1\r\nd\r\n", "invalid multibulk length"},
         {"*1\r\n$:\r\n0123456789\r\n", "invalid bulk length"},
         {"*1\r\n$0:\r\n0123456789\r\n", "invalid bulk length"},
@@ -174,13 +179,7 @@ static void resp_refuses_short_commands_alike(void **state)
     };
     struct fixture *f = *state;
     f->limits = (struct resp_limits){.words_max = 3, .word_bytes_max = 10, .bytes_max = 40};
-    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-        char expected[120];
-        resp_reset(&f->reader);
-        assert_int_equal(read_text(f, cases[i].text), -EBADMSG);
-        snprintf(expected, sizeof expected, "Protocol error: %s", cases[i].error);
-        assert_string_equal(f->reader.error, expected);
-    }
+    assert_refused(f, cases, sizeof cases / sizeof cases[0]);
 }
 
 static void resp_limits_all_words_together(void **state)
@@ -292,7 +291,7 @@ int main(void)
         TEST(resp_moves_what_it_is_in_the_middle_of),
         TEST(resp_waits_for_all_of_a_long_word),
         TEST(resp_refuses_what_is_no_command),
-        TEST(resp_refuses_short_commands_alike),
+        TEST(resp_refuses_whole_commands_alike),
         TEST(resp_limits_all_words_together),
         TEST(resp_takes_memory_for_words_as_they_come),
         TEST(resp_without_memory_says_so),

@@ -37,6 +37,13 @@ static void open_copy(struct stored *t, const struct stored *of)
     stored_take_disk(t, &of->disk, MEMORY_KILL);
 }
 
+/* As another run than any that a test compares with. */
+static void start_again(struct stored *t)
+{
+    t->runs += 1000;
+    assert_int_equal(stored_start(t), 0);
+}
+
 static void fill(struct stored *t)
 {
     t->disk.dials.capacity_bytes = memory_disk_used(&t->disk) + 100;
@@ -101,8 +108,7 @@ static void storage_starts_on_a_full_disk_and_writes_when_there_is_space(void **
     struct stored t;
     open_journal(&t, false);
     fill(&t);
-    t.runs += 1000;
-    assert_int_equal(stored_start(&t), 0);
+    start_again(&t);
     assert_false(t.node->loading);
     assert_int_equal(t.storage->error, -ENOSPC);
     stored_assert_holds(&t, &t, WRITES);
@@ -131,8 +137,7 @@ static void storage_tries_again_a_second_after_the_last_try_has_ended(void **sta
     struct stored t;
     open_journal(&t, false);
     fill(&t);
-    t.runs += 1000;
-    assert_int_equal(stored_start(&t), 0);
+    start_again(&t);
     t.node->host = (struct node_host){.owner = &t, .monotonic_us = five_seconds_later_us};
     pass(&t, 2 * STORAGE_RETRY_MS);
     assert_true(t.storage->retry_mono_ms > t.now.mono_ms + 4000);
@@ -149,8 +154,7 @@ static void storage_refuses_client_writes_until_then_and_reads_go_on(void **stat
         "as it does again\n10\n";
     open_journal(&t, false);
     fill(&t);
-    t.runs += 1000;
-    assert_int_equal(stored_start(&t), 0);
+    start_again(&t);
     session_init(&client, t.node);
     session_read(&client, t.now, bytes_text("SET a b\nGET key4\n"));
     assert_bytes_are(buffer_bytes(session_output(&client)), refusal);
@@ -282,8 +286,7 @@ static void storage_ends_for_good_if_the_cut_cannot_be_synced(void **state)
     struct stored t;
     open_journal(&t, true);
     make_read_only(&t);
-    t.runs += 1000;
-    assert_int_equal(stored_start(&t), 0);
+    start_again(&t);
     mend(&t);
     t.disk.dials.next_sync_fails = true;
     pass(&t, STORAGE_RETRY_MS);
@@ -301,8 +304,7 @@ static void storage_changes_nothing_before_the_directory_is_claimed(void **state
     struct stored t;
     open_journal(&t, true);
     t.disk.dials.claim_error = -EROFS;
-    t.runs += 1000;
-    assert_int_equal(stored_start(&t), 0);
+    start_again(&t);
     uint64_t steps = t.disk.steps;
     pass(&t, 3000);
     assert_int_equal(t.storage->error, -EROFS);
@@ -320,8 +322,7 @@ static void storage_ends_for_good_if_another_process_has_claimed_it(void **state
     struct stored t;
     open_journal(&t, true);
     t.disk.dials.claim_error = -EROFS;
-    t.runs += 1000;
-    assert_int_equal(stored_start(&t), 0);
+    start_again(&t);
     uint64_t steps = t.disk.steps;
     t.disk.dials.claim_error = -EBUSY;
     pass(&t, STORAGE_RETRY_MS);
@@ -341,8 +342,7 @@ static void storage_replaces_a_segment_that_an_earlier_try_has_left(void **state
     struct stored t;
     open_journal(&t, false);
     fill(&t);
-    t.runs += 1000;
-    assert_int_equal(stored_start(&t), 0);
+    start_again(&t);
     memory_disk_add(&t.disk, t.storage->creation.name, bytes_text(""));
     mend(&t);
     pass(&t, 3 * STORAGE_RETRY_MS);
@@ -378,8 +378,7 @@ static void storage_begins_a_small_segment_where_there_is_no_room_for_more(void 
     open_journal(&t, false);
     t.config.segment_bytes = STORAGE_SEGMENT_BYTES_FIRST;
     t.disk.dials.capacity_bytes = memory_disk_used(&t.disk) + STORAGE_SEGMENT_BYTES_FIRST / 2;
-    t.runs += 1000;
-    assert_int_equal(stored_start(&t), 0);
+    start_again(&t);
     assert_int_equal(t.storage->error, -ENOSPC);
     pass(&t, STORAGE_RETRY_MS + 1000);
     assert_int_equal(t.storage->error, 0);
@@ -396,8 +395,7 @@ static void storage_stops_at_once_while_it_waits_for_space(void **state)
     struct stored t;
     open_journal(&t, false);
     fill(&t);
-    t.runs += 1000;
-    assert_int_equal(stored_start(&t), 0);
+    start_again(&t);
     stored_stop(&t);
     mend(&t);
     assert_int_equal(stored_start(&t), 0);
