@@ -241,6 +241,7 @@ void storage_begin_sync(struct storage *s, struct moment now)
     if (MUTATED(ENDED_NOT_SYNCED))
         close_file(s, &s->ended.file);
     s->syncing_ended = s->ended.file != NULL;
+    s->sync.complete = s->syncing_ended;
     if (s->syncing_ended) {
         s->sync.file = s->ended.file;
     } else {
