@@ -51,7 +51,7 @@ enum option_kind {
     X(SEGMENT_SIZE, "segment-size", SIZE, 64 * OPTIONS_KIB, OPTIONS_TIB, OPTION_AT(segment_bytes), \
       "64MiB", "SIZE", "the largest file of the journal in --data-dir")                            \
     X(SNAPSHOT_SIZE, "snapshot-size", SIZE, 64 * OPTIONS_KIB, OPTIONS_TIB,                         \
-      OPTION_AT(snapshot_bytes), "8MiB", "SIZE",                                                   \
+      OPTION_AT(snapshot_bytes), "64MiB", "SIZE",                                                  \
       "a snapshot replaces a journal of more than this …")                                         \
     X(SNAPSHOT_PERCENT, "snapshot-percent", NUMBER, 0, 100000, OPTION_AT(snapshot_percent), "150", \
       "N", "… that, with the last one, is over N percent of the live data")                        \

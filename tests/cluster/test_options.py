@@ -136,7 +136,7 @@ def test_help_shows_every_option_with_its_default(kv):
     for option, default in (
             ("port", "8080"), ("bind", "127.0.0.1"), ("name", ""), ("peers", ""),
             ("advertise", ""), ("cluster", "simple-kv"), ("data-dir", ""), ("fsync", "everysec"),
-                ("segment-size", "64"), ("snapshot-size", "8MiB"), ("snapshot-percent", "150"),
+                ("segment-size", "64"), ("snapshot-size", "64MiB"), ("snapshot-percent", "150"),
                 ("salvage", ""), ("check", ""), ("repair-tail", ""), ("min-acks", "0"),
             ("ack-timeout", "1000"), ("max-memory", "0"), ("max-value", "16"),
             ("max-clients", "10000"), ("journal-memory", "64"), ("keys-limit", "100000"),
