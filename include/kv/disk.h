@@ -32,7 +32,7 @@ struct disk_request {
     char new_name[DISK_NAME_BYTES];
     uint64_t bytes;
     bool filled; /* see DISK_CREATE */
-    bool complete; /* of DISK_SYNC: nothing more will be written to it, and nobody reads it before the next
+    bool complete; /* of DISK_SYNC: nobody writes to the file any more, nor reads it before the next
                       start, so that it need not stay in memory */
     struct disk_file *file;
 };

@@ -216,8 +216,9 @@ static int create(struct file_disk *d, struct disk_request *r)
     return 0;
 }
 
-/* The pages of a journal that grows and grows would push out those of others, and each new one has to be got: on
- * a virtual machine from its host, for several µs. These come back at once. A failure costs that alone. */
+/* A journal fills the machine's memory with pages that nobody reads, and takes a new one for every 4 KiB: on a
+ * virtual machine from its host, for several µs. What is given up here is used again instead. If that
+ * fails, the system gives it up when it has to. */
 static void leave_cache(int fd)
 {
     (void)posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
