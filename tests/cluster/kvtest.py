@@ -493,8 +493,10 @@ class Lab:
                   if node.process and not node.running and not node.awaited]
         running = [node for node in self.nodes if node.running]
         for node in running:
-            node.send_signal(signal.SIGTERM)
+            # In this order: SIGCONT takes back the SIGSTOP by which the check for leaks, at the end of a
+            # process, holds its threads; then that waits for ever.
             node.send_signal(signal.SIGCONT)
+            node.send_signal(signal.SIGTERM)
         for node in running:
             try:
                 status = node.wait()
